@@ -1,0 +1,1 @@
+"""Small modules that everything else may lean on; each does one thing."""

@@ -1,0 +1,138 @@
+"""The contract of a storage backend: how the bytes of a checkpoint are written, read back, verified and forgotten.
+
+A backend keeps whole checkpoints under their id. It knows nothing of runs, metrics or ranking.
+
+The rules, numbered as ``model_checkpoint.testing.StorageBackendTests`` tests them:
+
+1.  ``read`` returns what ``write`` was given: the same tree (order of keys included), the same metadata, and for every
+    buffer the same name, dtype, shape and bytes.
+2.  ``write`` returns only after the checkpoint is durable where ``capabilities.durable`` says so: another process that
+    opens the same directory at once reads it.
+3.  An id is written once: a second ``write`` raises ``CheckpointExistsError`` and changes nothing.
+4.  A ``write`` that fails leaves nothing visible: the id is absent from ``list_ids``, ``read`` raises
+    ``CheckpointNotFoundError``, and every earlier checkpoint still reads.
+5.  ``read`` never returns a wrong byte: data, structure and metadata are all covered by SHA-256, and a mismatch raises
+    ``IntegrityError`` naming the file. The digest in ``WriteReceipt`` commits to all of it; a ``read`` whose
+    ``expected_digest`` differs from it raises ``IntegrityError`` too.
+6.  An unknown id raises ``CheckpointNotFoundError`` from ``read`` and ``forget``; a known one whose file is gone
+    raises ``MissingFileError``, naming the file.
+7.  ``verify`` reads everything and reports; damage makes ``ok`` false and names the parts, it does not raise.
+8.  ``forget`` makes the id unknown at once and returns the bytes that this frees; other checkpoints are untouched.
+9.  Ids and buffer names are data: ``../x``, ``a/b``, NUL or 10,000 characters never reach outside the root. An id that
+    the backend cannot keep raises ``InvalidNameError``; a buffer name is kept as it is, whatever it is.
+10. Reading returns buffers that do not change when the checkpoint is forgotten afterwards, and that may be written to
+    without changing what is stored.
+11. All methods may be called from several threads and processes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from model_checkpoint.contracts.state import CheckpointPayload
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCapabilities:
+    """What a backend can do, as data."""
+
+    durable: bool
+    """A checkpoint survives the process, and a power cut, once ``write`` returned."""
+    file_suffix: str | None
+    """Suffix of the one file that other tools open (``.pt``, ``.safetensors``), or None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a checkpoint as it was written."""
+
+    name: str
+    """Relative to the backend's root."""
+    nbytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReceipt:
+    """What ``write`` made durable."""
+
+    checkpoint_id: str
+    digest: str
+    """SHA-256 in hex that commits to structure, metadata and every data byte."""
+    nbytes: int
+    """Bytes of the tensors."""
+    nbytes_written: int
+    """Bytes that went to storage, structure included."""
+    files: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """The outcome of reading a checkpoint in full."""
+
+    checkpoint_id: str
+    ok: bool
+    expected: str
+    """Digest that the evidence asks for, in hex; empty where the evidence itself is gone."""
+    actual: str
+    """Digest of what is there now, in hex; empty where it could not be read."""
+    nbytes_read: int
+    bad_parts: tuple[str, ...] = ()
+    """Files or tensors that are damaged, each with what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectReport:
+    """What a collection removed."""
+
+    removed: tuple[str, ...]
+    nbytes_freed: int
+
+
+class StorageBackend(Protocol):
+    """Keeps checkpoints under their ids. The module's docstring lists the rules."""
+
+    @property
+    def name(self) -> str:
+        """The name users choose it by."""
+
+    @property
+    def capabilities(self) -> StorageCapabilities:
+        """What it can do."""
+
+    def write(self, payload: CheckpointPayload) -> WriteReceipt:
+        """Store `payload` durably. Raises ``CheckpointExistsError``, ``StorageError`` or a subclass."""
+
+    def read(self, checkpoint_id: str, *, expected_digest: str | None = None) -> CheckpointPayload:
+        """Return the checkpoint, every byte verified. Raises ``CheckpointNotFoundError`` or ``IntegrityError``."""
+
+    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None) -> VerifyReport:
+        """Read everything and report. Raises only ``CheckpointNotFoundError``, for an id that was never written."""
+
+    def forget(self, checkpoint_id: str) -> int:
+        """Remove the checkpoint and return the bytes freed. Raises ``CheckpointNotFoundError``."""
+
+    def collect(self) -> CollectReport:
+        """Remove what no checkpoint needs: leftovers of writers that died."""
+
+    def list_ids(self) -> Iterator[str]:
+        """Yield the ids of all committed checkpoints, in no particular order."""
+
+    def file_path(self, checkpoint_id: str) -> Path | None:
+        """Return the file that other tools open, or None. Raises ``CheckpointNotFoundError``."""
+
+    def close(self) -> None:
+        """Release what the backend holds. Closing twice is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageBackendDescriptor:
+    """What ``register_storage_backends`` returns for each backend."""
+
+    name: str
+    open: Callable[[Path], StorageBackend]
+    """Called with the backend's own directory, which may not exist yet."""
+    summary: str = ""
