@@ -1,0 +1,270 @@
+"""The facade for training scripts: save, load, rank and verify checkpoints with one object.
+
+>>> manager = EnhancedCheckpointManager(storage_backend="memory", database_url="sqlite:///:memory:", quiet=True)
+>>> checkpoint_id = manager.save_checkpoint(state={"weights": [0.5]}, epoch=0, val_loss=0.3)
+>>> manager.is_best_checkpoint(checkpoint_id)
+True
+>>> manager.load_checkpoint("latest")["weights"]
+[0.5]
+>>> manager.close()
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from model_checkpoint.checkpoint.ranking import primary_metric
+from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+from model_checkpoint.contracts import JSON, CheckpointRecord, RunStatus, VerifyReport
+from model_checkpoint.errors import ConfigurationError, OperationVetoed
+from model_checkpoint.hooks import HookEvent, HookManager, HookPriority
+from model_checkpoint.kernel import Kernel
+
+
+class VetoedSaveWarning(UserWarning):
+    """A hook vetoed a save; the training goes on without this checkpoint."""
+
+
+class EnhancedCheckpointManager:
+    """Checkpoints of one run. A manager begins a run of its own with the first save, unless `resume` takes one up.
+
+    Args:
+        database_url: record store; default ``sqlite:///experiments.db`` in the working directory.
+        storage_backend: ``safetensors`` (default), ``pytorch``, ``memory`` or what a plugin provides.
+        checkpoint_dir: default ``checkpoints/`` beside the SQLite file.
+        experiment: name of the series of runs; default, the script's name.
+        run: name of the run to begin or go on with; default, decided by ``MCE_RUN`` or the job scheduler.
+        config: the training's settings, kept with the run; JSON.
+        async_save: accepted; every save of this version is durable when it returns.
+        on_veto: ``warn`` makes a vetoed save return None, ``raise`` raises ``OperationVetoed``.
+        metric_modes: ``min`` or ``max`` for metrics whose names do not tell.
+        kernel: use this open kernel instead of opening one; closing the manager then leaves it open.
+    """
+
+    def __init__(
+        self,
+        database_url: str | None = None,
+        storage_backend: str | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        *,
+        experiment: str | None = None,
+        run: str | None = None,
+        config: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str] | None = None,
+        async_save: bool = False,
+        on_veto: Literal["warn", "raise"] = "warn",
+        metric_modes: Mapping[str, str] | None = None,
+        kernel: Kernel | None = None,
+        plugins: str | Iterable[str] = "all",
+        quiet: bool | None = None,
+    ) -> None:
+        if on_veto not in ("warn", "raise"):
+            raise ConfigurationError(f"on_veto={on_veto!r} is not known: use 'warn' or 'raise'")
+        self._owns_kernel = kernel is None
+        self.kernel = kernel or Kernel.open(
+            database_url,
+            storage_backend=storage_backend,
+            checkpoint_dir=checkpoint_dir,
+            plugins=plugins,
+            metric_modes=metric_modes,
+            quiet=quiet,
+        )
+        self._run: dict[str, Any] = {"experiment": experiment, "run": run, "config": config, "tags": tags}
+        self._on_veto = on_veto
+        self.async_save = async_save
+
+    # Saving
+
+    def save_checkpoint(
+        self,
+        model: Any = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        loss: object = None,
+        val_loss: object = None,
+        metrics: Mapping[str, object] | None = None,
+        state: Mapping[str, object] | None = None,
+        tags: Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, JSON] | None = None,
+        storage_backend: str | None = None,
+        auto_best: bool = True,
+        wait: bool | None = None,
+    ) -> str | None:
+        """Save and return the checkpoint's id; None where a hook vetoed it (with a warning).
+
+        `state` holds anything else by name: scalers, samplers, tensors, arrays, nested plain values. Metrics collected
+        since the previous save are stored too. Raises ``UnstorableStateError`` before anything is written,
+        ``StorageError``, ``MetricError``, ``ConfigurationError`` where there is nothing to save.
+        """
+        given = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+        objects = {name: obj for name, obj in given.items() if obj is not None}
+        if clash := sorted(set(state or {}) & set(objects)):
+            raise ConfigurationError(f"{', '.join(clash)} is given both by itself and in state=: give it once")
+        objects |= dict(state or {})
+        if not objects:
+            raise ConfigurationError("there is nothing to save: give model=, optimizer=, scheduler= or state={...}")
+        self.begin_run(adopt=False)
+        try:
+            return self.kernel.save(
+                objects,
+                epoch=epoch,
+                step=step,
+                loss=loss,
+                val_loss=val_loss,
+                metrics=metrics,
+                tags=tags,
+                metadata=metadata,
+                backend=storage_backend,
+                auto_best=auto_best,
+            )
+        except OperationVetoed as veto:
+            if self._on_veto == "raise":
+                raise
+            warnings.warn(f"the checkpoint was not saved: {veto}", VetoedSaveWarning, stacklevel=2)
+            return None
+
+    def wait(self, checkpoint_id: str) -> CheckpointRecord:
+        """Return the record of a save once it is durable."""
+        return self.kernel.wait(checkpoint_id)
+
+    # Loading
+
+    def load_checkpoint(
+        self,
+        which: str = "latest",
+        *,
+        model: Any = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        state: Mapping[str, object] | None = None,
+        strict: bool | str = True,
+        verify: str = "fast",
+    ) -> LoadReport:
+        """Load a checkpoint, every byte verified, and restore in place the objects that are given.
+
+        `which` is an id, ``latest``, ``best:<metric>`` or ``tag:<tag>``. The report is a mapping of what was stored
+        (``report["model"]``) and tells epoch, step, metrics, missing, unexpected and mismatched keys. Random streams
+        are left alone: `resume` restores them. Raises ``IntegrityError``, ``StateMismatchError`` (nothing changed),
+        ``CheckpointNotFoundError``.
+        """
+        given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, **dict(state or {})}
+        into = {name: obj for name, obj in given.items() if obj is not None}
+        return self.kernel.load(which, into=into, strict=strict, verify=verify)
+
+    def resume(
+        self, model: Any = None, optimizer: Any = None, scheduler: Any = None, **others: object
+    ) -> ResumeReport:
+        """Go on with the newest unfinished run of the experiment: restore the objects and all random streams.
+
+        Call it before the first save. Returns a falsy report for a fresh start. Raises ``NothingToResumeError`` where
+        there are checkpoints and none verifies.
+        """
+        self.begin_run(adopt=True)
+        given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, **others}
+        return self.kernel.resume({name: obj for name, obj in given.items() if obj is not None})
+
+    def begin_run(self, *, adopt: bool = False) -> None:
+        """Begin the run, unless one is active; with `adopt`, go on with the newest unfinished one."""
+        if self.kernel.active_run is None:
+            self.kernel.start_run(**self._run, adopt=adopt)
+
+    # Looking
+
+    def get_checkpoint(self, which: str = "latest") -> CheckpointRecord:
+        """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
+        return self.kernel.checkpoint(which)
+
+    def list_checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
+        """Return the run's checkpoints, the newest first."""
+        run = self.kernel.active_run
+        return self.kernel.records.list_checkpoints(run_id=run.id if run else None, tag=tag, limit=limit)
+
+    def get_best_checkpoint(self, metric: str = "val_loss", mode: str | None = None) -> CheckpointRecord | None:
+        """Return the run's best undamaged checkpoint, or None where none has that metric.
+
+        `mode` is ``min`` or ``max``; None infers it from the name. Raises ``MetricError`` where that is unclear.
+        """
+        return self.kernel.best(metric, mode)
+
+    def is_best_checkpoint(self, checkpoint_id: str | None, metric: str | None = None) -> bool:
+        """Say whether a checkpoint is at this moment its run's best by `metric` (None: ``val_loss``, else ``loss``)."""
+        if checkpoint_id is None:  # a vetoed save is nobody's best
+            return False
+        record = self.kernel.checkpoint(checkpoint_id)
+        flags = self.kernel.records.best_flags(record.run_id)
+        return (metric or primary_metric(flags)) in record.best_for
+
+    def get_checkpoint_path(self, which: str, format: str | None = None) -> Path:
+        """Return a file that other tools open.
+
+        ``format="pt"``: ``torch.load(path, weights_only=True)`` gives ``model_state_dict``, ``optimizer_state_dict``,
+        ``epoch`` and so on. ``format="safetensors"``: the tensors. None: what the storage backend keeps. A format that
+        the backend does not keep is written under ``exports/``.
+        """
+        return self.kernel.checkpoint_path(which, format=format)
+
+    def verify_checkpoint(self, which: str = "latest") -> VerifyReport:
+        """Read every byte of a checkpoint and report."""
+        return self.kernel.verify(which)
+
+    def delete_checkpoint(self, which: str) -> int:
+        """Delete a checkpoint and return the bytes freed. A hook may veto."""
+        return self.kernel.delete(which)
+
+    def generate_performance_report(self) -> dict[str, JSON]:
+        """Return counts, percentiles (seconds), bytes and throughput of every operation of this process."""
+        return self.kernel.performance_report()
+
+    # Hooks
+
+    @property
+    def hook_manager(self) -> HookManager:
+        """Registers objects with hooks, and tells their statistics."""
+        return self.kernel.hooks
+
+    def register_hook(
+        self,
+        name: str,
+        hook: Callable[..., object],
+        events: Iterable[HookEvent | str],
+        *,
+        priority: int = HookPriority.NORMAL,
+        condition: Callable[[Any], object] | None = None,
+        timeout: float | None = None,
+        on_error: str = "isolate",
+    ) -> None:
+        """Call ``hook(context)`` at every one of `events`; registering a name again replaces it.
+
+        Raises ``HookRegistrationError``, ``UnknownEventError``.
+        """
+        self.kernel.hooks.register_hook(
+            name, hook, list(events), priority=priority, condition=condition, timeout=timeout, on_error=on_error
+        )
+
+    # Ends
+
+    def close(self) -> None:
+        """End the run as finished and release everything. Happens by itself when the process ends."""
+        if self._owns_kernel:
+            self.kernel.close()
+        else:
+            self.kernel.end_run()
+
+    def __enter__(self) -> EnhancedCheckpointManager:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owns_kernel:
+            self.kernel.__exit__(kind, error, trace)
+        else:
+            self.kernel.end_run(RunStatus.FINISHED if error is None else RunStatus.FAILED, str(error or ""))

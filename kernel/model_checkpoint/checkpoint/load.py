@@ -1,0 +1,185 @@
+"""The pipeline of a load: everything is verified and checked before the first live byte changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from model_checkpoint.checkpoint.capture import OBJECTS, RNG, check, restore_into
+from model_checkpoint.checkpoint.report import LoadReport
+from model_checkpoint.checkpoint.rng import restore_rng
+from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.tree import unflatten
+from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.contracts import CheckpointPayload, CheckpointRecord, Mismatches, RunRecord
+from model_checkpoint.errors import (
+    CheckpointNotFoundError,
+    ConfigurationError,
+    IntegrityError,
+    OperationVetoed,
+    PartialRestoreError,
+    StateMismatchError,
+)
+from model_checkpoint.hooks import HookEvent
+
+VERIFY_DEPTHS = ("fast", "full")
+STRICTNESS = {True: "error", False: "report", "error": "error", "report": "report", "ignore": "ignore"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What the caller wants loaded, and into what."""
+
+    into: Mapping[str, object]
+    strict: bool | str = True
+    """``"error"`` (True): a mismatch raises. ``"report"`` (False): what fits is restored. ``"ignore"``: silently."""
+    verify: str = "full"
+    with_rng: bool = False
+
+
+def load(
+    services: Services, run: RunRecord | None, candidates: Sequence[CheckpointRecord], request: LoadRequest
+) -> LoadReport:
+    """Load the first of `candidates` that verifies and return how it went; more than one allows falling back.
+
+    Raises ``IntegrityError`` when the last one is damaged, ``StateMismatchError`` before anything was changed,
+    ``PartialRestoreError`` when a restore broke off.
+    """
+    if request.verify not in VERIFY_DEPTHS:
+        raise ConfigurationError(
+            f"verify={request.verify!r} is not known here: use 'fast' or 'full'; file backends check every byte in both"
+        )
+    if request.strict not in STRICTNESS:
+        raise ConfigurationError(f"strict={request.strict!r} is not known: use True, False, 'error', 'report' or 'ignore'")
+    queue, passed = list(candidates), []
+    while True:
+        record = queue.pop(0)
+        operation = Operation(services, run)
+        operation.about(record.id)
+        try:
+            return _load_one(services, operation, record, request, tuple(passed))
+        except OperationVetoed:
+            raise
+        except BaseException as error:
+            fallback = _tell_failure(services, operation, record, error, queue)
+            if fallback is None or not isinstance(error, IntegrityError):
+                raise
+            passed.append(record.id)
+            queue = [fallback, *(other for other in queue if other.id != fallback.id)]
+
+
+def _tell_failure(
+    services: Services, operation: Operation, record: CheckpointRecord, error: BaseException,
+    queue: Sequence[CheckpointRecord],
+) -> CheckpointRecord | None:
+    """Fire the error events; return what to load instead: a hook's choice, else the next candidate."""
+    path = getattr(error, "path", "") or None
+    if isinstance(error, IntegrityError):
+        services.records.mark_damaged(record.id, str(error))
+        operation.fire(
+            HookEvent.ON_INTEGRITY_FAILURE, file_path=path, expected=error.expected, actual=error.actual,
+            bad_parts=(error.path,), action="fall back" if queue else "raise",
+        )
+    proposed = queue[0].id if queue else None
+    report = operation.fire(HookEvent.ON_CHECKPOINT_LOAD_ERROR, error=error, file_path=path, fallback_id=proposed)
+    chosen = report.context.get("fallback_id")
+    return services.records.get_checkpoint(chosen) if chosen else None
+
+
+def _load_one(
+    services: Services, operation: Operation, record: CheckpointRecord, request: LoadRequest, passed: tuple[str, ...]
+) -> LoadReport:
+    watch = Stopwatch()
+    backend = services.backends.open(record.backend)
+    before = operation.fire(
+        HookEvent.BEFORE_CHECKPOINT_LOAD, file_path=_path_or_none(services, record), backend=record.backend,
+        map_location=None, strict=request.strict, weights_only=True, keys=None,
+    )
+    strictness = STRICTNESS.get(before.context.get("strict"), "error")
+    payload = backend.read(record.id, expected_digest=record.digest or None)
+    if record.damage:  # it verifies again: the file was put back
+        services.records.mark_damaged(record.id, "")
+    states, rng = _decode(services, payload)
+    differences = _check_all(services, request.into, states)
+    if strictness == "error":
+        _refuse(record.id, request.into, states, differences)
+    _restore_all(services, record.id, request.into, states, strict=strictness == "error")
+    if request.with_rng and rng:
+        restore_rng(services.adapters, rng)
+    missing, unexpected, mismatched = _joined(differences)
+    if strictness == "ignore":
+        missing, unexpected, mismatched = (), (), {}
+    operation.fire(
+        HookEvent.AFTER_CHECKPOINT_LOAD, file_path=_path_or_none(services, record), epoch=record.epoch,
+        step=record.step, missing_keys=missing, unexpected_keys=unexpected, nbytes=payload.nbytes,
+        duration_s=watch.elapsed_s,
+    )
+    return LoadReport(
+        checkpoint_id=record.id, epoch=record.epoch, step=record.step, metrics=record.metrics, verified="full",
+        fell_back_from=passed, missing=missing, unexpected=unexpected, mismatched=mismatched, nbytes=payload.nbytes,
+        duration_s=watch.elapsed_s, states=states, tags=record.tags,
+    )
+
+
+def _path_or_none(services: Services, record: CheckpointRecord) -> object:
+    try:
+        return services.backends.open(record.backend).file_path(record.id)
+    except (CheckpointNotFoundError, OSError):
+        return None
+
+
+def _decode(services: Services, payload: CheckpointPayload) -> tuple[dict[str, object], dict[str, object]]:
+    whole = unflatten(payload.tree, payload.buffers, services.adapters)
+    if not isinstance(whole, dict) or not isinstance(whole.get(OBJECTS), dict):
+        raise IntegrityError(f"checkpoint {payload.checkpoint_id} verifies but does not hold a training's state")
+    return whole[OBJECTS], whole.get(RNG) or {}
+
+
+def _check_all(
+    services: Services, into: Mapping[str, object], states: Mapping[str, object]
+) -> dict[str, Mismatches]:
+    return {
+        name: check(obj, states[name], services.adapters) if name in states else Mismatches(missing=("",))
+        for name, obj in into.items()
+    }
+
+
+def _refuse(
+    checkpoint_id: str, into: Mapping[str, object], states: Mapping[str, object], differences: Mapping[str, Mismatches]
+) -> None:
+    problems: list[tuple[str, str]] = []
+    for name, found in differences.items():
+        if name not in states:
+            problems.append((name, f"the checkpoint has no {name!r}; it has {', '.join(sorted(states)) or 'nothing'}"))
+            continue
+        problems += [(_joined_path(name, key), "missing from the checkpoint") for key in found.missing]
+        problems += [(_joined_path(name, key), f"unknown to the live {name}") for key in found.unexpected]
+        problems += [(_joined_path(name, key), what) for key, what in found.mismatched.items()]
+    if problems:
+        raise StateMismatchError(checkpoint_id, problems)
+
+
+def _restore_all(
+    services: Services, checkpoint_id: str, into: Mapping[str, object], states: Mapping[str, object], *, strict: bool
+) -> None:
+    done: list[str] = []
+    for name, obj in into.items():
+        if name not in states:
+            continue
+        try:
+            restore_into(obj, states[name], services.adapters, strict=strict)
+        except BaseException as error:
+            raise PartialRestoreError(checkpoint_id, done, name) from error
+        done.append(name)
+
+
+def _joined(differences: Mapping[str, Mismatches]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:
+    return (
+        tuple(_joined_path(name, key) for name, found in differences.items() for key in found.missing),
+        tuple(_joined_path(name, key) for name, found in differences.items() for key in found.unexpected),
+        {_joined_path(name, key): what for name, found in differences.items() for key, what in found.mismatched.items()},
+    )
+
+
+def _joined_path(name: str, key: str) -> str:
+    return f"{name}.{key}" if key else name

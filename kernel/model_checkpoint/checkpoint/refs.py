@@ -1,0 +1,40 @@
+"""Pointers for people and other tools: ``runs/<run>/latest`` holds the id of the newest checkpoint.
+
+::
+
+    checkpoints/runs/digits-7/latest           digits-7-e0004-s000350-3f
+    checkpoints/runs/digits-7/best-val_loss    digits-7-e0003-s000280-a1
+
+They are moved atomically after the record is committed, and not synced to disk: a convenience, never the truth, which
+the record store and the manifests hold.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from model_checkpoint.common.fsops import FsOps, FullWriter, typed_errors
+
+
+class FileRefs:
+    """Refs as small files under a checkpoint directory."""
+
+    def __init__(self, root: Path, fs: FsOps) -> None:
+        self._root, self._fs = root, fs
+        self._known: set[Path] = set()
+
+    def move(self, run_name: str, name: str, checkpoint_id: str) -> None:
+        """Let ``runs/<run_name>/<name>`` point at a checkpoint. Names are percent-encoded."""
+        folder = self._root / run_name
+        target = folder / quote(name, safe="-_.")
+        with typed_errors("moving", target):
+            if folder not in self._known:
+                self._fs.make_dirs(folder)
+                self._known.add(folder)
+            temp = folder / f".{target.name}.{os.getpid()}.tmp"
+            self._fs.unlink(temp)
+            with self._fs.create(temp) as file:
+                FullWriter(file).write(memoryview(f"{checkpoint_id}\n".encode()))
+            self._fs.rename(temp, target)

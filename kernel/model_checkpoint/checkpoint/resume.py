@@ -1,0 +1,83 @@
+"""Goes on from the newest checkpoint of a run that verifies, and says aloud what was passed over."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+from model_checkpoint.checkpoint.load import LoadRequest, load
+from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+from model_checkpoint.checkpoint.services import Operation, RunState, Services
+from model_checkpoint.contracts import CheckpointRecord
+from model_checkpoint.errors import IntegrityError, NothingToResumeError, StateMismatchError
+from model_checkpoint.errors.base import bullet_list
+from model_checkpoint.hooks import HookEvent
+
+
+class ResumeFallbackWarning(UserWarning):
+    """A newer checkpoint was damaged or incomplete and an older one was resumed."""
+
+
+def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> ResumeReport:
+    """Restore `objects` and the random streams from the run's newest checkpoint that verifies.
+
+    A checkpoint that lacks one of `objects` is incomplete and passed over like a damaged one. Returns a falsy report
+    where the run has no checkpoint. Raises ``NothingToResumeError`` where it has some and none can be used: a training
+    never silently starts over.
+    """
+    candidates = services.records.list_checkpoints(run_id=run.record.id)
+    skipped: list[tuple[str, str]] = []
+    incomplete: StateMismatchError | None = None
+    for record in candidates:
+        try:
+            report = load(services, run.record, [record], LoadRequest(into=objects, with_rng=True))
+        except IntegrityError as error:
+            skipped.append((record.id, str(error)))
+        except StateMismatchError as error:
+            if not any(path in objects for path, _ in error.problems):  # the keys differ: another model, not a gap
+                raise
+            incomplete = incomplete or error
+            skipped.append((record.id, "; ".join(why for path, why in error.problems if path in objects)))
+        else:
+            return _resumed(services, run, record, report, objects, tuple(skipped))
+    if candidates:
+        if incomplete is not None and len(candidates) == 1:
+            raise incomplete
+        raise NothingToResumeError(
+            f"run {run.record.name} has {len(candidates)} checkpoints and none of them can be resumed. Restore the files"
+            f" from a copy, or start another run with run='...':{bullet_list(f'{i}: {why}' for i, why in skipped)}"
+        )
+    return ResumeReport(run.record.name)
+
+
+def _resumed(
+    services: Services, run: RunState, record: CheckpointRecord, report: LoadReport, objects: Mapping[str, object],
+    skipped: tuple[tuple[str, str], ...],
+) -> ResumeReport:
+    run.parent_id = record.id
+    run.pending.clear()
+    result = ResumeReport(
+        run_name=run.record.name, checkpoint_id=record.id, epoch=record.epoch, step=record.step or 0,
+        next_epoch=_next_epoch(record, objects), metrics=dict(record.metrics), skipped=skipped, load=report,
+    )
+    if skipped:
+        warnings.warn(
+            f"resuming {run.record.name} from the older checkpoint {record.id}; passed over:"
+            f"{bullet_list(f'{i}: {why}' for i, why in skipped)}",
+            ResumeFallbackWarning,
+            stacklevel=2,
+        )
+    operation = Operation(services, run.record)
+    operation.about(record.id)
+    operation.fire(
+        HookEvent.ON_RESUME, step=record.step, epoch=record.epoch, skipped=skipped, fell_back=bool(skipped)
+    )
+    return result
+
+
+def _next_epoch(record: CheckpointRecord, objects: Mapping[str, object]) -> int:
+    """The checkpoint's own epoch where a restored loader says that it stands in the middle of it, else the next."""
+    if record.epoch is None:
+        return 0
+    in_the_middle = any(getattr(obj, "mid_epoch", False) is True for obj in objects.values())
+    return record.epoch if in_the_middle else record.epoch + 1

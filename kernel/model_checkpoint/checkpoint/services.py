@@ -1,0 +1,99 @@
+"""What the pipelines work with, and the thread of one operation through its hooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from model_checkpoint.common.ids import random_id
+from model_checkpoint.contracts import Analyzer, FrameworkAdapter, RecordStore, RunRecord, StorageBackend
+from model_checkpoint.hooks import FireReport, HookEvent, HookManager
+
+
+class Adapters(Protocol):
+    """Framework adapters, created when first needed."""
+
+    def for_package(self, package: str) -> FrameworkAdapter | None:
+        """Return the adapter that knows a top-level package, or None."""
+
+    def for_object(self, obj: object) -> FrameworkAdapter | None:
+        """Return the adapter that captures and restores `obj`, or None for plain values."""
+
+    def loaded(self) -> Mapping[str, FrameworkAdapter]:
+        """Return by name the adapters whose framework this process already imported."""
+
+    def named(self, name: str) -> FrameworkAdapter | None:
+        """Return the adapter of that name, or None."""
+
+
+class Backends(Protocol):
+    """Storage backends, opened when first needed."""
+
+    def open(self, name: str) -> StorageBackend:
+        """Return the backend. Raises ``UnknownBackendError``."""
+
+    @property
+    def default(self) -> str:
+        """The name of the backend that is used unless told otherwise."""
+
+
+class Refs(Protocol):
+    """Small files that point at checkpoints, for people and other tools."""
+
+    def move(self, run_name: str, name: str, checkpoint_id: str) -> None:
+        """Let ``runs/<run_name>/<name>`` point at a checkpoint, atomically."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a pipeline needs from the kernel."""
+
+    hooks: HookManager
+    records: RecordStore
+    adapters: Adapters
+    backends: Backends
+    refs: Refs
+    rank: int = field(default_factory=lambda: int(os.environ.get("RANK", "0") or 0))
+    world_size: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", "1") or 1))
+    metric_modes: Mapping[str, str] = field(default_factory=dict)
+    """Better directions (``min`` or ``max``) that the user stated, by metric."""
+
+
+class Operation:
+    """One operation: its before, after and error events share an id and a ``user_data`` dict."""
+
+    __slots__ = ("_common", "_services")
+
+    def __init__(self, services: Services, run: RunRecord | None = None, *, origin: str = "script") -> None:
+        self._services = services
+        self._common: dict[str, object] = {
+            "operation_id": random_id(),
+            "user_data": {},
+            "origin": origin,
+            "rank": services.rank,
+            "world_size": services.world_size,
+        }
+        if run is not None:
+            self._common |= {"experiment_id": run.experiment_id, "run_id": run.id, "run_name": run.name}
+
+    def about(self, checkpoint_id: str) -> None:
+        """From here on, every event names this checkpoint."""
+        self._common["checkpoint_id"] = checkpoint_id
+
+    def fire(self, event: HookEvent, **fields: object) -> FireReport:
+        """Fire `event` with what all events of this operation share. Raises ``OperationVetoed``."""
+        return self._services.hooks.fire(event, **{**self._common, **fields})
+
+
+@dataclass(slots=True)
+class RunState:
+    """What a process remembers of the run that it is writing."""
+
+    record: RunRecord
+    metrics: Analyzer | None = None
+    pending: dict[str, float] = field(default_factory=dict)
+    """Last value of every metric collected since the previous save."""
+    parent_id: str | None = None
+    """The checkpoint that the next one continues from."""

@@ -1,0 +1,42 @@
+"""Verifies a stored checkpoint in full, without loading it into anything."""
+
+from __future__ import annotations
+
+from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.contracts import CheckpointRecord, VerifyReport
+from model_checkpoint.errors import CheckpointNotFoundError
+from model_checkpoint.hooks import HookEvent
+
+
+def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
+    """Read every byte of a checkpoint and return what was found; remember damage, and clear an outdated mark.
+
+    Fires before and after_integrity_check, and on_integrity_failure for damage. Raises ``OperationVetoed``.
+    """
+    operation = Operation(services)
+    operation.about(record.id)
+    backend = services.backends.open(record.backend)
+    try:
+        path = backend.file_path(record.id)
+    except (CheckpointNotFoundError, OSError):
+        path = None
+    operation.fire(HookEvent.BEFORE_INTEGRITY_CHECK, file_path=path, algorithm="sha256", depth="full")
+    watch = Stopwatch()
+    try:
+        report = backend.verify(record.id, expected_digest=record.digest or None)
+    except CheckpointNotFoundError as error:
+        report = VerifyReport(record.id, False, record.digest, "", 0, (str(error),))
+    operation.fire(
+        HookEvent.AFTER_INTEGRITY_CHECK, ok=report.ok, expected=report.expected, actual=report.actual,
+        nbytes_read=report.nbytes_read, duration_s=watch.elapsed_s,
+    )
+    if not report.ok:
+        services.records.mark_damaged(record.id, "; ".join(report.bad_parts) or "does not verify")
+        operation.fire(
+            HookEvent.ON_INTEGRITY_FAILURE, file_path=path, expected=report.expected, actual=report.actual,
+            bad_parts=report.bad_parts, action="mark",
+        )
+    elif record.damage:
+        services.records.mark_damaged(record.id, "")
+    return report

@@ -1,0 +1,52 @@
+"""Settles the settings: defaults, then ``MCE_*`` environment variables, then arguments; the later wins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
+from model_checkpoint.errors import ConfigurationError
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+def load_config(
+    *,
+    database_url: str | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    storage_backend: str | None = None,
+    strict: bool | None = None,
+    quiet: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> KernelConfig:
+    """Return the settings that hold now. Raises ``ConfigurationError`` naming the variable at fault."""
+    defaults = KernelConfig()
+    url = database_url or environ.get("MCE_DATABASE_URL") or defaults.database.url
+    directory = checkpoint_dir or environ.get("MCE_CHECKPOINT_DIR") or _beside(url)
+    return KernelConfig(
+        database=DatabaseConfig(url),
+        storage=StorageConfig(
+            checkpoint_dir=Path(directory).expanduser().absolute(),
+            backend=storage_backend or environ.get("MCE_STORAGE_BACKEND") or defaults.storage.backend,
+        ),
+        hooks=HooksConfig(_flag(strict, environ, "MCE_HOOKS_STRICT")),
+        quiet=_flag(quiet, environ, "MCE_QUIET"),
+    )
+
+
+def _beside(url: str) -> Path:
+    """Return ``checkpoints/`` beside an SQLite file, or in the working directory for any other record store."""
+    prefix = "sqlite:///"
+    file = url[len(prefix) :].partition("?")[0] if url.startswith(prefix) else ""
+    return Path(file).parent / "checkpoints" if file and file != ":memory:" else Path("checkpoints")
+
+
+def _flag(argument: bool | None, environ: Mapping[str, str], variable: str) -> bool:
+    if argument is not None:
+        return argument
+    word = environ.get(variable, "").strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ConfigurationError(f"{variable}={environ[variable]!r} is neither true nor false: use 1 or 0")

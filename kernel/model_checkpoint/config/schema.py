@@ -1,0 +1,45 @@
+"""What can be set, and what holds when nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where records go."""
+
+    url: str = "sqlite:///experiments.db"
+    """``MCE_DATABASE_URL``"""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Where and how checkpoints go."""
+
+    checkpoint_dir: Path = field(default_factory=lambda: Path("checkpoints"))
+    """``MCE_CHECKPOINT_DIR``; unset, ``checkpoints/`` beside the SQLite file. Always absolute in a snapshot."""
+    backend: str = "safetensors"
+    """``MCE_STORAGE_BACKEND``"""
+    verify: str = "full"
+    """How deep a load checks at least: ``full`` is SHA-256 over every byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class HooksConfig:
+    """How hooks are treated."""
+
+    strict: bool = False
+    """``MCE_HOOKS_STRICT``: a hook's error ends the operation instead of being isolated."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """One consistent set of settings."""
+
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    hooks: HooksConfig = field(default_factory=HooksConfig)
+    quiet: bool = False
+    """``MCE_QUIET``: do not print where things are when a kernel opens."""

@@ -1,0 +1,178 @@
+"""A run in one object: manager, collector and tracker."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from model_checkpoint.checkpoint.enhanced_manager import EnhancedCheckpointManager
+from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+from model_checkpoint.contracts import JSON, CheckpointRecord, MetricAggregate, RunStatus
+from model_checkpoint.errors import ConfigurationError, KernelError
+from model_checkpoint.kernel import Kernel
+
+
+def start(
+    experiment: str,
+    *,
+    config: Mapping[str, JSON] | None = None,
+    tags: Mapping[str, str] | None = None,
+    keep: str | None = None,
+    run: str | None = None,
+    database_url: str | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    storage_backend: str | None = None,
+    register: Iterable[object] = (),
+    metric_modes: Mapping[str, str] | None = None,
+    quiet: bool | None = None,
+) -> Run:
+    """Open a kernel for a training script and return its run.
+
+    The run itself begins with the first `Run.resume`, `Run.log` or `Run.save`. It ends when the script does: finished,
+    or failed or preempted where an exception or Ctrl-C ended it; unfinished runs are what `Run.resume` takes up.
+
+    Args:
+        experiment: name of the series of runs.
+        config: the training's settings, kept with the run; JSON.
+        keep: what to keep, such as ``last:3 + best:3``. This version keeps every checkpoint, and warns.
+        run: name of the run, instead of ``MCE_RUN`` or the job scheduler's id.
+        register: objects with hooks.
+        database_url, checkpoint_dir, storage_backend, metric_modes, quiet: as in ``Kernel.open``.
+    """
+    if keep is not None:
+        warnings.warn(
+            f"keep={keep!r}: retention policies are not part of this version; every checkpoint is kept", stacklevel=2
+        )
+    kernel = Kernel.open(
+        database_url,
+        checkpoint_dir=checkpoint_dir,
+        storage_backend=storage_backend,
+        register=register,
+        metric_modes=metric_modes,
+        quiet=quiet,
+    )
+    return Run(kernel, experiment, run=run, config=config, tags=tags)
+
+
+class Run:
+    """One training. Made by `start`."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        experiment: str,
+        *,
+        run: str | None = None,
+        config: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.manager = EnhancedCheckpointManager(
+            kernel=kernel, experiment=experiment, run=run, config=config, tags=tags
+        )
+        self._objects: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The run's name, such as ``digits-7``; a run that has not begun begins now."""
+        return self.kernel.current_run().name if self.kernel.active_run else self._begun().name
+
+    def _begun(self) -> Any:
+        self.manager.begin_run()
+        return self.kernel.current_run()
+
+    def resume(self, **objects: Any) -> ResumeReport:
+        """Go on where the newest unfinished run of this experiment stood, bit for bit.
+
+        Restores the objects in place, then all random streams, from the newest checkpoint that verifies; remembers the
+        objects for `save`. Takes modules, optimizers, schedulers, a ``ResumableLoader``, anything with ``state_dict()``
+        and ``load_state_dict()``, and plain dicts, which are filled in place. The report is falsy for a fresh start;
+        ``next_epoch`` is the first epoch with work left, and the loader hands out the batches that remain of it.
+
+        Raises ``KernelError`` after the first save or log, ``NothingToResumeError``, ``StateMismatchError``.
+        """
+        if not objects:
+            raise ConfigurationError("give resume() the objects of the training: model=..., optimizer=..., loader=...")
+        if self.kernel.active_run is not None:
+            raise KernelError("call resume() before the first save() or log(): the run has begun already")
+        self._objects = objects
+        return self.manager.resume(**objects)
+
+    def save(
+        self,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        loss: object = None,
+        val_loss: object = None,
+        metrics: Mapping[str, object] | None = None,
+        tags: Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, JSON] | None = None,
+        wait: bool = True,
+        **objects: Any,
+    ) -> str | None:
+        """Save the remembered objects, updated by those given here; return the checkpoint's id, None if vetoed.
+
+        Every save of this version is durable when it returns, with ``wait=False`` too.
+        """
+        self._objects |= objects
+        given = dict(self._objects)
+        return self.manager.save_checkpoint(
+            given.pop("model", None),
+            given.pop("optimizer", None),
+            given.pop("scheduler", None),
+            state=given,
+            epoch=epoch,
+            step=step,
+            loss=loss,
+            val_loss=val_loss,
+            metrics=metrics,
+            tags=tags,
+            metadata=metadata,
+            wait=wait,
+        )
+
+    def log(
+        self,
+        values: Mapping[str, object] | None = None,
+        *,
+        step: int | None = None,
+        epoch: int | None = None,
+        **metrics: object,
+    ) -> None:
+        """Record metrics, by name or as a mapping. The last value of each goes into the next checkpoint."""
+        self._begun()
+        self.kernel.log_metrics({**(values or {}), **metrics}, step=step, epoch=epoch)
+
+    def load(
+        self, which: str = "latest", *, into: Mapping[str, object] | None = None, strict: bool | str = True
+    ) -> LoadReport:
+        """Load one of the run's checkpoints; see ``Kernel.load``."""
+        return self.kernel.load(which, into=into, strict=strict)
+
+    def best(self, metric: str = "val_loss", mode: str | None = None) -> CheckpointRecord | None:
+        """Return the run's best checkpoint by a metric, or None."""
+        return self.kernel.best(metric, mode)
+
+    def checkpoints(self) -> list[CheckpointRecord]:
+        """Return the run's checkpoints, the oldest first."""
+        return self.manager.list_checkpoints()[::-1]
+
+    def metrics(self) -> dict[str, MetricAggregate]:
+        """Return what is known of every metric so far."""
+        return self.kernel.aggregated_metrics()
+
+    def finish(self, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
+        """End the run and close its kernel. Happens by itself when the script ends."""
+        self.kernel.close(status=status, reason=reason)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kernel.__exit__(kind, error, trace)

@@ -1,0 +1,73 @@
+"""Storage backends of one kernel, opened when first used, each in its own directory."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from model_checkpoint.common.fsops import FsOps, FullWriter, typed_errors
+from model_checkpoint.contracts import StorageBackend, StorageBackendDescriptor
+from model_checkpoint.errors import UnknownBackendError
+from model_checkpoint.plugins import Registry
+
+
+class BackendSet:
+    """Opens backends by name under one checkpoint directory."""
+
+    def __init__(self, descriptors: Registry[StorageBackendDescriptor], root: Path, default: str, fs: FsOps) -> None:
+        self._descriptors, self._root, self._default, self._fs = descriptors, root, default, fs
+        self._open: dict[str, StorageBackend] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def default(self) -> str:
+        """The name of the backend that is used unless told otherwise."""
+        return self._default
+
+    def descriptor(self, name: str) -> StorageBackendDescriptor:
+        """Return what is known of a backend. Raises ``UnknownBackendError`` that offers the names there are."""
+        found = self._descriptors.get(name)
+        if found is None:
+            raise UnknownBackendError(name, self._descriptors.names())
+        return found
+
+    def open(self, name: str) -> StorageBackend:
+        """Return the backend, opening it at the first call."""
+        backend = self._open.get(name)
+        if backend is None:
+            descriptor = self.descriptor(name)
+            with self._lock:
+                backend = self._open.get(name)
+                if backend is None:
+                    self._prepare_root()
+                    backend = self._open[name] = descriptor.open(self._root / name)
+        return backend
+
+    def open_elsewhere(self, name: str, root: Path) -> StorageBackend:
+        """Open a backend in another directory, for exports. The caller closes it."""
+        return self.descriptor(name).open(root)
+
+    def by_suffix(self, suffix: str) -> str | None:
+        """Return the name of the first backend whose files end in `suffix`, or None."""
+        for name in self._descriptors.names():
+            if self.open(name).capabilities.file_suffix == suffix:
+                return name
+        return None
+
+    def close(self) -> None:
+        """Close all that were opened."""
+        with self._lock:
+            for backend in self._open.values():
+                backend.close()
+            self._open.clear()
+
+    def _prepare_root(self) -> None:
+        ignore = self._root / ".gitignore"
+        with typed_errors("preparing", self._root):
+            self._fs.make_dirs(self._root)
+            if self._fs.size(ignore) is None:
+                try:
+                    with self._fs.create(ignore) as file:
+                        FullWriter(file).write(memoryview(b"# checkpoints do not belong in a repository\n*\n"))
+                except FileExistsError:  # another process was faster
+                    pass

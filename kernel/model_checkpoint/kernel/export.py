@@ -1,0 +1,41 @@
+"""Gives a checkpoint as a file that other tools open, writing one under ``exports/`` where the backend has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_checkpoint.checkpoint.services import Services
+from model_checkpoint.config import KernelConfig
+from model_checkpoint.contracts import CheckpointRecord
+from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.kernel.backends import BackendSet
+
+SUFFIXES = {"pt": ".pt", "pth": ".pt", "pytorch": ".pt", "safetensors": ".safetensors"}
+DEFAULT_FORMAT = "safetensors"
+
+
+def checkpoint_file(
+    services: Services, backends: BackendSet, config: KernelConfig, record: CheckpointRecord, format: str | None
+) -> Path:
+    """Return the file. `format` is ``pt`` (``torch.load(weights_only=True)`` opens it), ``safetensors``, or None for
+    what the backend itself keeps. Raises ``ConfigurationError``, ``IntegrityError``, ``CheckpointNotFoundError``."""
+    if format is not None and format.lstrip(".") not in SUFFIXES:
+        raise ConfigurationError(f"format={format!r} is not known: use 'pt' or 'safetensors'")
+    backend = services.backends.open(record.backend)
+    wanted = SUFFIXES[format.lstrip(".")] if format else backend.capabilities.file_suffix
+    if wanted is not None and wanted == backend.capabilities.file_suffix:
+        path = backend.file_path(record.id)
+        if path is not None:
+            return path
+    writer = backends.by_suffix(wanted or SUFFIXES[DEFAULT_FORMAT])
+    if writer is None:
+        raise ConfigurationError(f"no storage backend writes {wanted or DEFAULT_FORMAT} files: is its plugin enabled?")
+    exports = backends.open_elsewhere(writer, config.storage.checkpoint_dir / "exports" / writer)
+    try:
+        if record.id not in set(exports.list_ids()):
+            exports.write(backend.read(record.id, expected_digest=record.digest or None))
+        path = exports.file_path(record.id)
+    finally:
+        exports.close()
+    assert path is not None
+    return path

@@ -1,0 +1,459 @@
+"""The kernel: the one place that knows everything, and does nothing itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from model_checkpoint.checkpoint.load import LoadRequest, load
+from model_checkpoint.checkpoint.refs import FileRefs
+from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+from model_checkpoint.checkpoint.resume import resume
+from model_checkpoint.checkpoint.save import SaveRequest, save
+from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.verify import verify
+from model_checkpoint.checkpoint.which import checked_mode, resolve
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.config import KernelConfig, load_config
+from model_checkpoint.contracts import (
+    JSON,
+    Analyzer,
+    CheckpointRecord,
+    MetricAggregate,
+    RecordStore,
+    RunStatus,
+    VerifyReport,
+)
+from model_checkpoint.errors import (
+    CheckpointNotFoundError,
+    KernelClosedError,
+    KernelError,
+    UnknownSchemeError,
+)
+from model_checkpoint.hooks import FireReport, HookEvent, HookManager
+from model_checkpoint.kernel import open_kernels
+from model_checkpoint.kernel.adapters import AdapterSet
+from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel.export import checkpoint_file
+from model_checkpoint.kernel.identity import default_experiment
+from model_checkpoint.kernel.performance import performance_report
+from model_checkpoint.kernel.records import HookedRecords
+from model_checkpoint.kernel.runs import RunStarter
+from model_checkpoint.kernel.session import RunSession
+from model_checkpoint.plugins import PluginSet, discover
+
+KERNEL_API = "1.0"
+"""The version of what plugins may rely on."""
+
+
+class Kernel:
+    """Opens plugins, records and storage, and carries every operation to them. Made by `Kernel.open`.
+
+    Safe to use from several threads; a save is one at a time. Closing ends the current run.
+    """
+
+    def __init__(self, config: KernelConfig, *, metric_modes: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self.pid = os.getpid()
+        self.hooks = HookManager(kernel=self, strict=config.hooks.strict)
+        self.plugins = PluginSet(self.hooks, self)
+        self._metric_modes = {name: checked_mode(name, mode) for name, mode in (metric_modes or {}).items()}
+        self._analyzers: dict[str, Analyzer] = {}
+        self._session: RunSession | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        database_url: str | None = None,
+        *,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        storage_backend: str | None = None,
+        plugins: str | Iterable[str] = "all",
+        register: Iterable[object] = (),
+        early: Iterable[object] = (),
+        strict: bool | None = None,
+        quiet: bool | None = None,
+        metric_modes: Mapping[str, str] | None = None,
+        fs: FsOps | None = None,
+    ) -> Kernel:
+        """Open a kernel.
+
+        Args:
+            database_url: record store, such as ``sqlite:///experiments.db`` (the default).
+            checkpoint_dir: where checkpoints go; default ``checkpoints/`` beside the SQLite file.
+            storage_backend: ``safetensors`` (default), ``pytorch``, ``memory`` or what a plugin provides.
+            plugins: ``all``, ``builtin``, or the names of those to load.
+            register: objects with hookimpls, registered after the plugins.
+            early: the same, registered before any plugin loads, so that they hear ``before_plugin_load``.
+            strict: let a hook's error end the operation instead of isolating it.
+            quiet: do not print where things are.
+            metric_modes: ``min`` or ``max`` for metrics whose names do not tell.
+            fs: the file-system calls; a test may stand in front of them.
+
+        Raises ``UnknownSchemeError``, ``UnknownBackendError``, ``StorageReadOnlyError``, ``RecordStoreError``.
+        """
+        config = load_config(
+            database_url=database_url,
+            checkpoint_dir=checkpoint_dir,
+            storage_backend=storage_backend,
+            strict=strict,
+            quiet=quiet,
+        )
+        kernel = cls(config, metric_modes=metric_modes)
+        for plugin in early:
+            kernel.plugins.add(plugin)
+        kernel._load_plugins(plugins)
+        for plugin in register:
+            kernel.plugins.add(plugin)
+        kernel._wire(fs or FsOps())
+        open_kernels.add(kernel)
+        return kernel
+
+    def _load_plugins(self, wanted: str | Iterable[str]) -> None:
+        found = discover()
+        if wanted == "builtin":
+            found = [plugin for plugin in found if plugin.is_builtin]
+        elif wanted != "all":
+            names = {wanted} if isinstance(wanted, str) else set(wanted)
+            if missing := sorted(names - {plugin.name for plugin in found}):
+                raise KernelError(
+                    f"no plugin is called {', '.join(missing)}; installed: {', '.join(p.name for p in found) or 'none'}"
+                )
+            found = [plugin for plugin in found if plugin.name in names]
+        self.plugins.load_found(found)
+
+    def _wire(self, fs: FsOps) -> None:
+        provided, root = self.plugins.provided, self.config.storage.checkpoint_dir
+        self.backends = BackendSet(provided.storage, root, self.config.storage.backend, fs)
+        self.backends.descriptor(self.backends.default)  # a wrong name is told now, not at the first save
+        self.records = HookedRecords(self._open_records(self.config.database.url), self.hooks)
+        self.services = Services(
+            hooks=self.hooks,
+            records=self.records,
+            adapters=AdapterSet(provided.adapters),
+            backends=self.backends,
+            refs=FileRefs(root / "runs", fs),
+            metric_modes=self._metric_modes,
+        )
+        self._starter = RunStarter(self.services, root / "runs", fs, lambda: self._new_analyzer("metrics"))
+        if not self.config.quiet:
+            print(f"records {self.records.url}, checkpoints {root} ({self.backends.default})", file=sys.stderr)
+        self.fire(
+            HookEvent.ON_SYSTEM_START,
+            config=self.config,
+            plugins=[info.name for info in self.plugins.list()],
+            kernel_version=_own_version(),
+            kernel_api=KERNEL_API,
+        )
+
+    def _open_records(self, url: str) -> RecordStore:
+        scheme = url.partition(":")[0].partition("+")[0]
+        descriptor = self.plugins.provided.schemes.get(scheme)
+        if descriptor is None:
+            raise UnknownSchemeError(scheme, self.plugins.provided.schemes.names())
+        return descriptor.open(url)
+
+    # Which kernel
+
+    @staticmethod
+    def current() -> Kernel:
+        """Return the one open kernel. Raises ``NoKernelError``, or ``AmbiguousKernelError`` with several open."""
+        return open_kernels.current()
+
+    @staticmethod
+    def open_kernels() -> list[Kernel]:
+        """Return the kernels that are open in this process, the oldest first."""
+        return open_kernels.listed()
+
+    # Hooks
+
+    @property
+    def hook(self) -> Any:
+        """The hooks by name, as pluggy calls them: ``kernel.hook.on_system_start(context=...)``."""
+        return self.hooks.hook
+
+    def fire(self, event: HookEvent | str, **fields: object) -> FireReport:
+        """Fire an event on behalf of the current run. Raises ``OperationVetoed``, ``ContextFieldError``."""
+        return Operation(self.services, self._session.state.record if self._session else None).fire(
+            HookEvent(event), **fields
+        )
+
+    def analyzer(self, name: str) -> Analyzer:
+        """Return this kernel's analyzer of that name, creating it at the first call. Raises ``KernelError``."""
+        with self._lock:
+            found = self._analyzers.get(name) or self._new_analyzer(name)
+            if found is None:
+                known = ", ".join(self.plugins.provided.analyzers.names()) or "none"
+                raise KernelError(f"no plugin provides an analyzer named {name!r}; known: {known}")
+            return self._analyzers.setdefault(name, found)
+
+    def _new_analyzer(self, name: str) -> Analyzer | None:
+        descriptor = self.plugins.provided.analyzers.get(name)
+        return descriptor.create() if descriptor else None
+
+    # Runs
+
+    def start_run(
+        self,
+        experiment: str | None = None,
+        *,
+        run: str | None = None,
+        config: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str] | None = None,
+        adopt: bool = False,
+    ) -> RunSession:
+        """Begin a run of an experiment, or with `adopt` go on with the newest unfinished one.
+
+        `run`, ``MCE_RUN`` or the job scheduler's id name it outright. Raises ``RunInUseError``, ``KernelError`` when a
+        run is active already, ``OperationVetoed``.
+        """
+        self._check_open()
+        with self._lock:
+            if self._session is not None and not self._session.ended:
+                raise KernelError(f"run {self._session.name!r} is active: end it before another one begins")
+            self._session = self._starter.start(
+                experiment or default_experiment(), run=run, config=config, tags=tags, adopt=adopt
+            )
+            return self._session
+
+    @contextlib.contextmanager
+    def run(
+        self,
+        experiment: str,
+        *,
+        run: str | None = None,
+        config: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[RunSession]:
+        """Begin a run and end it with the block: finished, failed by an exception, or preempted by Ctrl-C."""
+        session = self.start_run(experiment, run=run, config=config, tags=tags)
+        try:
+            yield session
+        except BaseException as error:
+            self.end_run(*open_kernels.outcome(error))
+            raise
+        self.end_run()
+
+    def end_run(self, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
+        """End the current run, if there is one."""
+        with self._lock:
+            if self._session is not None:
+                self._session.end(status, reason)
+
+    @property
+    def active_run(self) -> RunSession | None:
+        """The run that this process works on, or None."""
+        return self._session if self._session is not None and not self._session.ended else None
+
+    def current_run(self) -> RunSession:
+        """Return the active run; without one, begin one of the experiment that is named like the script."""
+        with self._lock:
+            return self.active_run or self.start_run()
+
+    # Metrics
+
+    def log_metrics(
+        self,
+        values: Mapping[str, object],
+        *,
+        step: int | None = None,
+        epoch: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record metrics on the current run. Raises ``MetricError``."""
+        self._check_open()
+        self.current_run().log(values, step=step, epoch=epoch, tags=tags)
+
+    def aggregated_metrics(self) -> dict[str, MetricAggregate]:
+        """Return what is known of every metric of the latest run of this kernel."""
+        metrics = self._session.state.metrics if self._session else None
+        aggregates = getattr(metrics, "aggregates", None)
+        return dict(aggregates()) if aggregates is not None else {}
+
+    # Checkpoints
+
+    def save(
+        self,
+        objects: Mapping[str, object],
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        loss: object = None,
+        val_loss: object = None,
+        metrics: Mapping[str, object] | None = None,
+        tags: Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, JSON] | None = None,
+        backend: str | None = None,
+        options: Mapping[str, object] | None = None,
+        auto_best: bool = True,
+    ) -> str:
+        """Save the state of `objects` and of all random streams; return the checkpoint's id once it is durable.
+
+        Objects are modules, optimizers, anything with ``state_dict()``, arrays, tensors and nested plain values.
+        `tags` are labels or a mapping. Raises ``UnstorableStateError`` before anything is written, ``StorageError``,
+        ``OperationVetoed``, ``MetricError``.
+        """
+        self._check_open()
+        request = SaveRequest(
+            objects=dict(objects),
+            epoch=epoch,
+            step=step,
+            loss=loss,
+            val_loss=val_loss,
+            metrics=metrics or {},
+            tags=tags if isinstance(tags, Mapping) else dict.fromkeys(tags, ""),
+            metadata=metadata or {},
+            backend=backend,
+            options=options or {},
+            auto_best=auto_best,
+        )
+        with self._lock:
+            session = self.current_run()
+            session.flush()
+            record = save(self.services, session.state, request)
+            session.note_step(record.step)
+            return record.id
+
+    def load(
+        self,
+        which: str = "latest",
+        *,
+        into: Mapping[str, object] | None = None,
+        strict: bool | str = True,
+        verify: str = "full",
+    ) -> LoadReport:
+        """Load a checkpoint, every byte verified, and restore `into` in place.
+
+        `which` is an id, ``latest``, ``best:<metric>`` or ``tag:<tag>``. ``latest`` falls back to the newest older
+        checkpoint that verifies and says so in ``report.fell_back_from``; anything else raises ``IntegrityError``.
+        Raises ``CheckpointNotFoundError``; ``StateMismatchError`` before anything is changed.
+        """
+        self._check_open()
+        run_id = self._run_id()
+        candidates = [resolve(self.records, which, run_id=run_id)]
+        if which == "latest":
+            candidates = self.records.list_checkpoints(run_id=run_id, include_damaged=False)
+        run = self._session.state.record if self._session else None
+        return load(self.services, run, candidates, LoadRequest(into or {}, strict, verify))
+
+    def resume(self, objects: Mapping[str, object]) -> ResumeReport:
+        """Restore `objects` and all random streams from the current run's newest checkpoint that verifies."""
+        self._check_open()
+        with self._lock:
+            session = self.current_run()
+            report = resume(self.services, session.state, objects)
+            if report:
+                session.rewind(report.step, self._new_analyzer("metrics"))
+            return report
+
+    def verify(self, which: str) -> VerifyReport:
+        """Read every byte of a checkpoint and report. Raises ``CheckpointNotFoundError``, ``OperationVetoed``."""
+        self._check_open()
+        return verify(self.services, resolve(self.records, which, run_id=self._run_id()))
+
+    def best(
+        self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
+    ) -> CheckpointRecord | None:
+        """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
+        self._check_open()
+        run_id = None if all_runs else self._run_id()
+        return self.records.best_checkpoint(metric=metric, mode=checked_mode(metric, self._mode(metric, mode)), run_id=run_id)
+
+    def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
+        """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
+        self._check_open()
+        return self.records.query_checkpoints(query, limit=limit)
+
+    def checkpoint(self, which: str) -> CheckpointRecord:
+        """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
+        self._check_open()
+        return resolve(self.records, which, run_id=self._run_id())
+
+    def wait(self, checkpoint_id: str) -> CheckpointRecord:
+        """Return the record of a save once it is durable. Every save of this version is durable when it returns."""
+        return self.checkpoint(checkpoint_id)
+
+    def checkpoint_path(self, which: str, *, format: str | None = None) -> Path:
+        """Return a file of the checkpoint that other tools open; see `kernel.export`."""
+        return checkpoint_file(self.services, self.backends, self.config, self.checkpoint(which), format)
+
+    def delete(self, which: str, *, reason: str = "asked for") -> int:
+        """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
+        record = self.checkpoint(which)
+        operation = Operation(self.services)
+        operation.about(record.id)
+        operation.fire(HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=())
+        freed = 0
+        with contextlib.suppress(CheckpointNotFoundError):  # its files may be gone already
+            freed = self.backends.open(record.backend).forget(record.id)
+        self.records.delete_checkpoint(record.id)
+        operation.fire(HookEvent.AFTER_CHECKPOINT_DELETE, reason=reason, nbytes_freed=freed)
+        return freed
+
+    def performance_report(self) -> dict[str, JSON]:
+        """Return counts, percentiles, bytes and throughput of every operation so far, per hook too."""
+        return performance_report(self)
+
+    # Ends
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Write what is buffered to the record store."""
+        if self.active_run is not None:
+            self.active_run.flush()
+
+    def close(self, *, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
+        """End the current run, release everything. Closing twice, or in a forked child, does nothing."""
+        if self._closed or os.getpid() != self.pid:
+            return
+        with self._lock:
+            self.end_run(status, reason)
+            self._closed = True
+            try:
+                self.fire(HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
+            finally:
+                self.backends.close()
+                self.records.close()
+                open_kernels.remove(self)
+                self._print_failed_hooks()
+
+    def _print_failed_hooks(self) -> None:
+        failed = [line for line in self.hooks.stats() if line.errors]
+        for line in failed:
+            print(f"hook {line.plugin}.{line.hook} failed {line.errors} of {line.calls} times", file=sys.stderr)
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status, reason = open_kernels.outcome(error)
+        self.close(status=status, reason=reason)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise KernelClosedError("this kernel is closed: open another one with Kernel.open(...)")
+
+    def _run_id(self) -> str | None:
+        """The run that words such as ``latest`` look at: this process's own, also after its end; else everything."""
+        return self._session.id if self._session is not None else None
+
+    def _mode(self, metric: str, mode: str | None) -> str | None:
+        return mode or self._metric_modes.get(metric)
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("model-checkpoint-engine")
+    except PackageNotFoundError:
+        return "unknown"

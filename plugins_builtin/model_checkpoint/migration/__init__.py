@@ -1,0 +1,1 @@
+"""Reading what other tools left behind. This version holds the names of the public interface and says what it lacks."""
