@@ -48,7 +48,9 @@ class Training:
         self.optimizer.zero_grad()
         self.model(torch.randn(8, 3)).square().mean().backward()
         self.optimizer.step()
-        saved = self.manager.save_checkpoint(model=self.model, optimizer=self.optimizer, epoch=epoch, val_loss=3.0 - epoch)
+        saved = self.manager.save_checkpoint(
+            model=self.model, optimizer=self.optimizer, epoch=epoch, val_loss=3.0 - epoch
+        )
         assert saved is not None
         return saved
 
@@ -144,7 +146,9 @@ def test_a_missing_file_is_named(training: Training) -> None:
 
 
 def test_the_content_of_another_checkpoint_under_this_name_is_refused(training: Training) -> None:
-    for one, other in zip(sorted(training.files(training.ids[0])), sorted(training.files(training.ids[1])), strict=True):
+    for one, other in zip(
+        sorted(training.files(training.ids[0])), sorted(training.files(training.ids[1])), strict=True
+    ):
         one.chmod(0o644)
         one.write_bytes(other.read_bytes())
     with pytest.raises(IntegrityError):

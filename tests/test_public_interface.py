@@ -43,7 +43,9 @@ def test_the_loop_of_the_mission_runs_as_written() -> None:
                                                 metrics={"accuracy": accuracy, "f1": f1_score}, auto_best=True)  # fmt: skip
         if manager.is_best_checkpoint(checkpoint_id):
             try:
-                cloud.upload(local_path=manager.get_checkpoint_path(checkpoint_id), remote_path=f"best/{checkpoint_id}.pt")
+                cloud.upload(
+                    local_path=manager.get_checkpoint_path(checkpoint_id), remote_path=f"best/{checkpoint_id}.pt"
+                )
             except NotInThisVersionError as error:
                 lacking.append(str(error))
     best_model = manager.get_best_checkpoint(metric="val_loss", mode="min")

@@ -1,6 +1,6 @@
 """The whole loop in one screen: collect metrics, save, keep track of the best, report.
 
-    python docs/examples/quick_start.py
+python docs/examples/quick_start.py
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ for epoch in range(epochs):
                                             metrics={"accuracy": accuracy, "f1": f1_score}, auto_best=True)  # fmt: skip
     if manager.is_best_checkpoint(checkpoint_id):
         try:
-            cloud.upload(local_path=manager.get_checkpoint_path(checkpoint_id), remote_path=f"best_models/{checkpoint_id}.pt")
+            cloud.upload(
+                local_path=manager.get_checkpoint_path(checkpoint_id), remote_path=f"best_models/{checkpoint_id}.pt"
+            )
         except NotInThisVersionError as lacking:
             upload_note = str(lacking)
 best_model = manager.get_best_checkpoint(metric="val_loss", mode="min")

@@ -159,9 +159,7 @@ class EnhancedCheckpointManager:
         into = {name: obj for name, obj in given.items() if obj is not None}
         return self.kernel.load(which, into=into, strict=strict, verify=verify)
 
-    def resume(
-        self, model: Any = None, optimizer: Any = None, scheduler: Any = None, **others: object
-    ) -> ResumeReport:
+    def resume(self, model: Any = None, optimizer: Any = None, scheduler: Any = None, **others: object) -> ResumeReport:
         """Go on with the newest unfinished run of the experiment: restore the objects and all random streams.
 
         Call it before the first save. Returns a falsy report for a fresh start. Raises ``NothingToResumeError`` where

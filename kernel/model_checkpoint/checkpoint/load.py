@@ -50,7 +50,9 @@ def load(
             f"verify={request.verify!r} is not known here: use 'fast' or 'full'; file backends check every byte in both"
         )
     if request.strict not in STRICTNESS:
-        raise ConfigurationError(f"strict={request.strict!r} is not known: use True, False, 'error', 'report' or 'ignore'")
+        raise ConfigurationError(
+            f"strict={request.strict!r} is not known: use True, False, 'error', 'report' or 'ignore'"
+        )
     queue, passed = list(candidates), []
     while True:
         record = queue.pop(0)
@@ -69,7 +71,10 @@ def load(
 
 
 def _tell_failure(
-    services: Services, operation: Operation, record: CheckpointRecord, error: BaseException,
+    services: Services,
+    operation: Operation,
+    record: CheckpointRecord,
+    error: BaseException,
     queue: Sequence[CheckpointRecord],
 ) -> CheckpointRecord | None:
     """Fire the error events; return what to load instead: a hook's choice, else the next candidate."""
@@ -77,8 +82,12 @@ def _tell_failure(
     if isinstance(error, IntegrityError):
         services.records.mark_damaged(record.id, str(error))
         operation.fire(
-            HookEvent.ON_INTEGRITY_FAILURE, file_path=path, expected=error.expected, actual=error.actual,
-            bad_parts=(error.path,), action="fall back" if queue else "raise",
+            HookEvent.ON_INTEGRITY_FAILURE,
+            file_path=path,
+            expected=error.expected,
+            actual=error.actual,
+            bad_parts=(error.path,),
+            action="fall back" if queue else "raise",
         )
     proposed = queue[0].id if queue else None
     report = operation.fire(HookEvent.ON_CHECKPOINT_LOAD_ERROR, error=error, file_path=path, fallback_id=proposed)
@@ -92,8 +101,13 @@ def _load_one(
     watch = Stopwatch()
     backend = services.backends.open(record.backend)
     before = operation.fire(
-        HookEvent.BEFORE_CHECKPOINT_LOAD, file_path=_path_or_none(services, record), backend=record.backend,
-        map_location=None, strict=request.strict, weights_only=True, keys=None,
+        HookEvent.BEFORE_CHECKPOINT_LOAD,
+        file_path=_path_or_none(services, record),
+        backend=record.backend,
+        map_location=None,
+        strict=request.strict,
+        weights_only=True,
+        keys=None,
     )
     strictness = STRICTNESS.get(before.context.get("strict"), "error")
     payload = backend.read(record.id, expected_digest=record.digest or None)
@@ -110,14 +124,29 @@ def _load_one(
     if strictness == "ignore":
         missing, unexpected, mismatched = (), (), {}
     operation.fire(
-        HookEvent.AFTER_CHECKPOINT_LOAD, file_path=_path_or_none(services, record), epoch=record.epoch,
-        step=record.step, missing_keys=missing, unexpected_keys=unexpected, nbytes=payload.nbytes,
+        HookEvent.AFTER_CHECKPOINT_LOAD,
+        file_path=_path_or_none(services, record),
+        epoch=record.epoch,
+        step=record.step,
+        missing_keys=missing,
+        unexpected_keys=unexpected,
+        nbytes=payload.nbytes,
         duration_s=watch.elapsed_s,
     )
     return LoadReport(
-        checkpoint_id=record.id, epoch=record.epoch, step=record.step, metrics=record.metrics, verified="full",
-        fell_back_from=passed, missing=missing, unexpected=unexpected, mismatched=mismatched, nbytes=payload.nbytes,
-        duration_s=watch.elapsed_s, states=states, tags=record.tags,
+        checkpoint_id=record.id,
+        epoch=record.epoch,
+        step=record.step,
+        metrics=record.metrics,
+        verified="full",
+        fell_back_from=passed,
+        missing=missing,
+        unexpected=unexpected,
+        mismatched=mismatched,
+        nbytes=payload.nbytes,
+        duration_s=watch.elapsed_s,
+        states=states,
+        tags=record.tags,
     )
 
 
@@ -135,9 +164,7 @@ def _decode(services: Services, payload: CheckpointPayload) -> tuple[dict[str, o
     return whole[OBJECTS], whole.get(RNG) or {}
 
 
-def _check_all(
-    services: Services, into: Mapping[str, object], states: Mapping[str, object]
-) -> dict[str, Mismatches]:
+def _check_all(services: Services, into: Mapping[str, object], states: Mapping[str, object]) -> dict[str, Mismatches]:
     return {
         name: check(obj, states[name], services.adapters) if name in states else Mismatches(missing=("",))
         for name, obj in into.items()
@@ -177,7 +204,11 @@ def _joined(differences: Mapping[str, Mismatches]) -> tuple[tuple[str, ...], tup
     return (
         tuple(_joined_path(name, key) for name, found in differences.items() for key in found.missing),
         tuple(_joined_path(name, key) for name, found in differences.items() for key in found.unexpected),
-        {_joined_path(name, key): what for name, found in differences.items() for key, what in found.mismatched.items()},
+        {
+            _joined_path(name, key): what
+            for name, found in differences.items()
+            for key, what in found.mismatched.items()
+        },
     )
 
 

@@ -51,14 +51,24 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> 
 
 
 def _resumed(
-    services: Services, run: RunState, record: CheckpointRecord, report: LoadReport, objects: Mapping[str, object],
+    services: Services,
+    run: RunState,
+    record: CheckpointRecord,
+    report: LoadReport,
+    objects: Mapping[str, object],
     skipped: tuple[tuple[str, str], ...],
 ) -> ResumeReport:
     run.parent_id = record.id
     run.pending.clear()
     result = ResumeReport(
-        run_name=run.record.name, checkpoint_id=record.id, epoch=record.epoch, step=record.step or 0,
-        next_epoch=_next_epoch(record, objects), metrics=dict(record.metrics), skipped=skipped, load=report,
+        run_name=run.record.name,
+        checkpoint_id=record.id,
+        epoch=record.epoch,
+        step=record.step or 0,
+        next_epoch=_next_epoch(record, objects),
+        metrics=dict(record.metrics),
+        skipped=skipped,
+        load=report,
     )
     if skipped:
         warnings.warn(
@@ -69,9 +79,7 @@ def _resumed(
         )
     operation = Operation(services, run.record)
     operation.about(record.id)
-    operation.fire(
-        HookEvent.ON_RESUME, step=record.step, epoch=record.epoch, skipped=skipped, fell_back=bool(skipped)
-    )
+    operation.fire(HookEvent.ON_RESUME, step=record.step, epoch=record.epoch, skipped=skipped, fell_back=bool(skipped))
     return result
 
 

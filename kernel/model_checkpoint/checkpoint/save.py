@@ -71,8 +71,13 @@ def save(services: Services, run: RunState, request: SaveRequest) -> CheckpointR
             cleaned_up = job.clean_up()
             with contextlib.suppress(CheckpointEngineError):
                 operation.fire(
-                    HookEvent.ON_CHECKPOINT_SAVE_ERROR, error=error, stage=job.stage, epoch=request.epoch,
-                    step=request.step, file_path=None, cleaned_up=cleaned_up,
+                    HookEvent.ON_CHECKPOINT_SAVE_ERROR,
+                    error=error,
+                    stage=job.stage,
+                    epoch=request.epoch,
+                    step=request.step,
+                    file_path=None,
+                    cleaned_up=cleaned_up,
                 )
         raise
 
@@ -100,11 +105,23 @@ class _SaveJob:
         receipt, sequence = self._write(flat, context, final, epoch, step)
         self.stage = "commit"
         record = CheckpointRecord(
-            id=receipt.checkpoint_id, run_id=self.state.record.id, run_name=self.state.record.name,
-            experiment_id=self.state.record.experiment_id, created_at_s=now_s(), backend=self._name_of_backend,
-            digest=receipt.digest, nbytes=receipt.nbytes, nbytes_written=receipt.nbytes_written,
-            duration_s=watch.elapsed_s, sequence=sequence, epoch=epoch, step=step, parent_id=self.state.parent_id,
-            metrics=final, tags=_checked_tags(context.get("tags")), metadata=dict(context.get("metadata")),
+            id=receipt.checkpoint_id,
+            run_id=self.state.record.id,
+            run_name=self.state.record.name,
+            experiment_id=self.state.record.experiment_id,
+            created_at_s=now_s(),
+            backend=self._name_of_backend,
+            digest=receipt.digest,
+            nbytes=receipt.nbytes,
+            nbytes_written=receipt.nbytes_written,
+            duration_s=watch.elapsed_s,
+            sequence=sequence,
+            epoch=epoch,
+            step=step,
+            parent_id=self.state.parent_id,
+            metrics=final,
+            tags=_checked_tags(context.get("tags")),
+            metadata=dict(context.get("metadata")),
         )
         record, won, held = self._commit(record, auto_best=request.auto_best)
         self.committed = True
@@ -128,10 +145,19 @@ class _SaveJob:
         self.announced = True
         try:
             report = self.operation.fire(
-                HookEvent.BEFORE_CHECKPOINT_SAVE, **{name: request.objects.get(name) for name in _LIVE}, state=state,
-                epoch=request.epoch, step=request.step, loss=metrics.get("loss"), val_loss=metrics.get("val_loss"),
-                metrics=metrics, tags=dict(request.tags), metadata=dict(request.metadata), backend=request.backend,
-                options=dict(request.options), auto_best=request.auto_best,
+                HookEvent.BEFORE_CHECKPOINT_SAVE,
+                **{name: request.objects.get(name) for name in _LIVE},
+                state=state,
+                epoch=request.epoch,
+                step=request.step,
+                loss=metrics.get("loss"),
+                val_loss=metrics.get("val_loss"),
+                metrics=metrics,
+                tags=dict(request.tags),
+                metadata=dict(request.metadata),
+                backend=request.backend,
+                options=dict(request.options),
+                auto_best=request.auto_best,
             )
         except BaseException:
             self.announced = False  # a veto is an end of its own, not an error
@@ -156,10 +182,17 @@ class _SaveJob:
         if not isinstance(tree, dict):
             raise ConfigurationError("the state to save must be a mapping of names to objects")
         details: dict[str, JSON] = {
-            "run": run.name, "run_id": run.id, "experiment": run.experiment_name, "sequence": sequence,
-            "parent": self.state.parent_id, "epoch": epoch, "step": step, "created_at_s": now_s(),
+            "run": run.name,
+            "run_id": run.id,
+            "experiment": run.experiment_name,
+            "sequence": sequence,
+            "parent": self.state.parent_id,
+            "epoch": epoch,
+            "step": step,
+            "created_at_s": now_s(),
             "metrics": {name: _json_number(value) for name, value in metrics.items()},
-            "tags": dict(_checked_tags(context.get("tags"))), "metadata": dict(context.get("metadata")),
+            "tags": dict(_checked_tags(context.get("tags"))),
+            "metadata": dict(context.get("metadata")),
             "environment": {key: environment()[key] for key in ("python", "host", "git_commit")},
         }
         for name in ("loss", "val_loss"):
@@ -217,18 +250,32 @@ class _SaveJob:
         best_for = tuple(sorted(flag.metric for flag in won))
         assert self._backend is not None
         self.operation.fire(
-            HookEvent.AFTER_CHECKPOINT_SAVE, file_path=self._backend.file_path(record.id), epoch=record.epoch,
-            step=record.step, loss=record.loss, val_loss=record.val_loss, metrics=dict(record.metrics),
-            is_best=primary_metric({**held, **record.metrics}) in best_for, is_best_loss="loss" in best_for,
-            is_best_val_loss="val_loss" in best_for, best_for=best_for, nbytes=record.nbytes,
-            nbytes_written=record.nbytes_written, checksum=record.digest, backend=record.backend,
+            HookEvent.AFTER_CHECKPOINT_SAVE,
+            file_path=self._backend.file_path(record.id),
+            epoch=record.epoch,
+            step=record.step,
+            loss=record.loss,
+            val_loss=record.val_loss,
+            metrics=dict(record.metrics),
+            is_best=primary_metric({**held, **record.metrics}) in best_for,
+            is_best_loss="loss" in best_for,
+            is_best_val_loss="val_loss" in best_for,
+            best_for=best_for,
+            nbytes=record.nbytes,
+            nbytes_written=record.nbytes_written,
+            checksum=record.digest,
+            backend=record.backend,
             duration_s=watch.elapsed_s,
         )
         for flag in won:
             before = held.get(flag.metric)
             self.operation.fire(
-                HookEvent.ON_BEST_MODEL_UPDATE, metric=flag.metric, mode=flag.mode, value=flag.value,
-                previous_id=before.checkpoint_id if before else None, previous_value=before.value if before else None,
+                HookEvent.ON_BEST_MODEL_UPDATE,
+                metric=flag.metric,
+                mode=flag.mode,
+                value=flag.value,
+                previous_id=before.checkpoint_id if before else None,
+                previous_value=before.value if before else None,
             )
 
     def clean_up(self) -> bool:
@@ -254,7 +301,9 @@ def _json_number(value: float) -> JSON:
 def _checked_tags(tags: object) -> dict[str, str]:
     if not isinstance(tags, Mapping):
         raise ConfigurationError(f"tags must be a list of labels or a mapping of strings, not {type(tags).__name__}")
-    bad = [f"{key!r}: {value!r}" for key, value in tags.items() if not (isinstance(key, str) and isinstance(value, str))]
+    bad = [
+        f"{key!r}: {value!r}" for key, value in tags.items() if not (isinstance(key, str) and isinstance(value, str))
+    ]
     if bad:
         raise ConfigurationError(f"tags must be strings; not so: {', '.join(bad)}")
     return dict(tags)

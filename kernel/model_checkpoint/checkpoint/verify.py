@@ -28,14 +28,22 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
     except CheckpointNotFoundError as error:
         report = VerifyReport(record.id, False, record.digest, "", 0, (str(error),))
     operation.fire(
-        HookEvent.AFTER_INTEGRITY_CHECK, ok=report.ok, expected=report.expected, actual=report.actual,
-        nbytes_read=report.nbytes_read, duration_s=watch.elapsed_s,
+        HookEvent.AFTER_INTEGRITY_CHECK,
+        ok=report.ok,
+        expected=report.expected,
+        actual=report.actual,
+        nbytes_read=report.nbytes_read,
+        duration_s=watch.elapsed_s,
     )
     if not report.ok:
         services.records.mark_damaged(record.id, "; ".join(report.bad_parts) or "does not verify")
         operation.fire(
-            HookEvent.ON_INTEGRITY_FAILURE, file_path=path, expected=report.expected, actual=report.actual,
-            bad_parts=report.bad_parts, action="mark",
+            HookEvent.ON_INTEGRITY_FAILURE,
+            file_path=path,
+            expected=report.expected,
+            actual=report.actual,
+            bad_parts=report.bad_parts,
+            action="mark",
         )
     elif record.damage:
         services.records.mark_damaged(record.id, "")

@@ -185,7 +185,7 @@ def typed_errors(doing: str, path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFullError(
-                f"no space left while {doing} {path}: {error.strerror}. What was begun was removed and earlier checkpoints"
+                f"no space left while {doing} {path}: {error.strerror}. What was begun was removed; earlier checkpoints"
                 " are intact; free some space or choose another checkpoint_dir"
             ) from error
         if error.errno in _READ_ONLY:

@@ -25,8 +25,8 @@ def random_id() -> str:
 def checked_name(name: object, what: str) -> str:
     """Return `name` if it can be a name, id or tag and part of a file's name everywhere.
 
-    Letters, digits and ``. _ + = -``, beginning with a letter or digit, not ending in a dot, at most 128 characters, and
-    not a device name of Windows. Raises ``InvalidNameError`` that says `what` it was meant to name.
+    Letters, digits and ``. _ + = -``, beginning with a letter or digit, not ending in a dot, at most 128 characters,
+    and not a device name of Windows. Raises ``InvalidNameError`` that says `what` it was meant to name.
     """
     if (
         isinstance(name, str)

@@ -365,7 +365,9 @@ class Kernel:
         """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
         self._check_open()
         run_id = None if all_runs else self._run_id()
-        return self.records.best_checkpoint(metric=metric, mode=checked_mode(metric, self._mode(metric, mode)), run_id=run_id)
+        return self.records.best_checkpoint(
+            metric=metric, mode=checked_mode(metric, self._mode(metric, mode)), run_id=run_id
+        )
 
     def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
         """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
@@ -390,7 +392,9 @@ class Kernel:
         record = self.checkpoint(which)
         operation = Operation(self.services)
         operation.about(record.id)
-        operation.fire(HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=())
+        operation.fire(
+            HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=()
+        )
         freed = 0
         with contextlib.suppress(CheckpointNotFoundError):  # its files may be gone already
             freed = self.backends.open(record.backend).forget(record.id)

@@ -22,8 +22,12 @@ def performance_report(kernel: Kernel) -> dict[str, JSON]:
         report = {"operations": {}}
     report["hooks"] = [
         {
-            "plugin": line.plugin, "hook": line.hook, "calls": line.calls, "errors": line.errors,
-            "total_s": line.total_s, "max_s": line.max_s,
+            "plugin": line.plugin,
+            "hook": line.hook,
+            "calls": line.calls,
+            "errors": line.errors,
+            "total_s": line.total_s,
+            "max_s": line.max_s,
         }
         for line in kernel.hooks.stats()
     ]

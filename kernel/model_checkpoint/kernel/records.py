@@ -74,9 +74,7 @@ class HookedRecords:
             "runs",
             "insert",
             [name],
-            lambda: self._store.create_run(
-                experiment_id, name=name, config=config, tags=tags, environment=environment
-            ),
+            lambda: self._store.create_run(experiment_id, name=name, config=config, tags=tags, environment=environment),
         )
 
     def get_run(self, name_or_id: str) -> RunRecord | None:
@@ -145,9 +143,7 @@ class HookedRecords:
         return self._store.best_checkpoint(metric=metric, mode=mode, run_id=run_id, experiment_id=experiment_id)
 
     def mark_damaged(self, checkpoint_id: str, damage: str) -> None:
-        self._write(
-            "checkpoints", "mark", [checkpoint_id], lambda: self._store.mark_damaged(checkpoint_id, damage)
-        )
+        self._write("checkpoints", "mark", [checkpoint_id], lambda: self._store.mark_damaged(checkpoint_id, damage))
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         self._write("checkpoints", "delete", [checkpoint_id], lambda: self._store.delete_checkpoint(checkpoint_id))
@@ -155,9 +151,7 @@ class HookedRecords:
     def append_metrics(self, points: Sequence[MetricPoint]) -> None:
         self._write("metrics", "insert", points, lambda: self._store.append_metrics(points))
 
-    def read_metrics(
-        self, run_id: str, *, name: str | None = None, max_step: int | None = None
-    ) -> list[MetricPoint]:
+    def read_metrics(self, run_id: str, *, name: str | None = None, max_step: int | None = None) -> list[MetricPoint]:
         return self._store.read_metrics(run_id, name=name, max_step=max_step)
 
     def append_event(self, event: EventRecord) -> None:

@@ -77,7 +77,11 @@ class PluginSet:
             if taken is not None:
                 label = f"{plugin.name} ({plugin.distribution})"
                 self._infos[label] = PluginInfo(
-                    label, plugin.version, plugin.distribution, origin, PluginState.FAILED,
+                    label,
+                    plugin.version,
+                    plugin.distribution,
+                    origin,
+                    PluginState.FAILED,
                     error=f"the name {plugin.name!r} belongs to {taken.distribution}: rename the entry point",
                 )
                 continue
@@ -119,7 +123,10 @@ class PluginSet:
             self._hooks.fire(HookEvent.ON_PLUGIN_ERROR, plugin=name, hook="load", error=self._cause)
         elif state is PluginState.ACTIVE:
             self._hooks.fire(
-                HookEvent.AFTER_PLUGIN_LOAD, name=name, version=version, hooks=self._hooks.hooks_of(name),
+                HookEvent.AFTER_PLUGIN_LOAD,
+                name=name,
+                version=version,
+                hooks=self._hooks.hooks_of(name),
                 duration_s=watch.elapsed_s,
             )
 

@@ -69,7 +69,14 @@ class Provided:
         """Return tables with nothing in them."""
         return cls(Registry("storage"), Registry("scheme"), Registry("adapter"), Registry("analyzer"))
 
-    def tables(self) -> tuple[Registry[StorageBackendDescriptor] | Registry[RecordStoreDescriptor]
-                              | Registry[FrameworkAdapterDescriptor] | Registry[AnalyzerDescriptor], ...]:
+    def tables(
+        self,
+    ) -> tuple[
+        Registry[StorageBackendDescriptor]
+        | Registry[RecordStoreDescriptor]
+        | Registry[FrameworkAdapterDescriptor]
+        | Registry[AnalyzerDescriptor],
+        ...,
+    ]:
         """Return all tables."""
         return (self.storage, self.schemes, self.adapters, self.analyzers)

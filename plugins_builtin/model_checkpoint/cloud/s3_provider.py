@@ -12,16 +12,22 @@ class S3Provider:
 
     def __init__(self, bucket_name: str, prefix: str = "") -> None:
         if not bucket_name:
-            raise ConfigurationError("bucket_name is empty: name the bucket, such as S3Provider(bucket_name='ml-checkpoints')")
+            raise ConfigurationError(
+                "bucket_name is empty: name the bucket, such as S3Provider(bucket_name='ml-checkpoints')"
+            )
         self.bucket_name, self.prefix = bucket_name, prefix
 
     def upload(self, local_path: str | os.PathLike[str], remote_path: str) -> None:
         """Upload a file. Always raises ``NotInThisVersionError``; nothing leaves the machine."""
-        raise self._lacking(f"{os.fspath(local_path)} was not uploaded to s3://{self.bucket_name}/{self.prefix}{remote_path}")
+        raise self._lacking(
+            f"{os.fspath(local_path)} was not uploaded to s3://{self.bucket_name}/{self.prefix}{remote_path}"
+        )
 
     def download(self, remote_path: str, local_path: str | os.PathLike[str]) -> None:
         """Download a file. Always raises ``NotInThisVersionError``."""
-        raise self._lacking(f"s3://{self.bucket_name}/{self.prefix}{remote_path} was not downloaded to {os.fspath(local_path)}")
+        raise self._lacking(
+            f"s3://{self.bucket_name}/{self.prefix}{remote_path} was not downloaded to {os.fspath(local_path)}"
+        )
 
     @staticmethod
     def _lacking(what: str) -> NotInThisVersionError:

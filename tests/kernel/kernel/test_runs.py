@@ -151,9 +151,9 @@ def test_the_environment_names_the_run(tmp_path: Path) -> None:
     body = "run = mc.start('s', database_url='sqlite:///e.db')\nrun.resume(w={})\nprint(run.name)"
     assert run_script(tmp_path, body, MCE_RUN="mine").stdout.strip() == "mine"
     assert run_script(tmp_path, body, SLURM_JOB_ID="77").stdout.strip() == "s-slurm-77"
-    assert run_script(tmp_path, body, SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="8", SLURM_ARRAY_TASK_ID="3").stdout.strip() == (
-        "s-slurm-8-3"
-    )
+    assert run_script(
+        tmp_path, body, SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="8", SLURM_ARRAY_TASK_ID="3"
+    ).stdout.strip() == ("s-slurm-8-3")
     assert run_script(tmp_path, body, TORCHELASTIC_RUN_ID="abc").stdout.strip() == "s-abc"
 
 
