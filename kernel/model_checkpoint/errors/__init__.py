@@ -24,6 +24,7 @@ Messages say what happened, to what, what was found, and what to do; several pro
     │   ├── HookRegistrationError (TypeError)       a hook that can never be called as it is written
     │   ├── UnknownEventError (ValueError)          no event of that name
     │   ├── ContextFieldError (AttributeError)      a field that the event lacks or that hooks may not change
+    │   ├── HookTimeoutError (TimeoutError)         a hook took longer than its own limit
     │   └── OperationVetoed                         a hook stopped the operation, deliberately
     ├── CheckpointError
     │   ├── UnstorableStateError (TypeError)        a leaf that cannot be stored, with its path
@@ -76,6 +77,7 @@ from model_checkpoint.errors.plugin import (
     ContextFieldError,
     HookError,
     HookRegistrationError,
+    HookTimeoutError,
     MissingExtraError,
     NotInThisVersionError,
     OperationVetoed,
@@ -109,6 +111,7 @@ __all__ = [
     "ContextFieldError",
     "HookError",
     "HookRegistrationError",
+    "HookTimeoutError",
     "IntegrityError",
     "InvalidNameError",
     "KernelClosedError",

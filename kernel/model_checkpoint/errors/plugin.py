@@ -45,6 +45,14 @@ class ContextFieldError(HookError, AttributeError):
     """An event's context has no such field, or hooks may not change it."""
 
 
+class HookTimeoutError(HookError, TimeoutError):
+    """A hook took longer than its own time limit. ``timeout_s`` is that limit in seconds."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"it took longer than its limit of {timeout_s:g} s; raise timeout= or make it faster")
+
+
 class OperationVetoed(HookError):
     """A hook stopped the operation on purpose.
 

@@ -1,0 +1,168 @@
+"""Writes what is generated from the hookspecs: the stub of the context classes, and the page of all events.
+
+./dev generate          write them
+./dev generate --check  exit with status 1 where one is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from model_checkpoint.hooks.contexts import COMMON, class_name
+from model_checkpoint.hooks.specs import EVENTS, EventSpec, answers, core, insight, surfaces
+
+ROOT = Path(__file__).resolve().parents[1]
+STUB = ROOT / "kernel/model_checkpoint/hooks/contexts.pyi"
+PAGE = ROOT / "docs/events.md"
+
+COMMON_TYPES = {
+    "event": "HookEvent",
+    "time": "float",
+    "operation_id": "str",
+    "experiment_id": "str | None",
+    "run_id": "str | None",
+    "run_name": "str | None",
+    "checkpoint_id": "str | None",
+    "rank": "int",
+    "world_size": "int",
+    "origin": "str",
+    "user_data": "dict[str, object]",
+}
+COMMON_MEANING = {
+    "event": "the event",
+    "time": "Unix time in seconds",
+    "operation_id": "the same for the before, after and error of one operation",
+    "experiment_id": "where there is an experiment",
+    "run_id": "where there is a run",
+    "run_name": "its readable name, such as `digits-7`",
+    "checkpoint_id": "where there is a checkpoint",
+    "rank": "of this process, 0 where there is one process only",
+    "world_size": "how many processes there are",
+    "origin": "script, api, cli or plugin",
+    "user_data": "a dict that all hooks of one operation share",
+}
+STUB_HEAD = '''"""The context classes as type checkers see them. Generated from `hooks.specs` by ``./dev generate``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from model_checkpoint.contracts import JSON, MetricAggregate
+from model_checkpoint.hooks.events import HookEvent
+
+COMMON: tuple[str, ...]
+LIVE: frozenset[str]
+Self = TypeVar("Self", bound="Context")
+
+class Context:
+    _fields: ClassVar[tuple[str, ...]]
+    _writable: ClassVar[frozenset[str]]
+    _vetoable: ClassVar[bool]
+{common}
+    def __init__(self, **fields: object) -> None: ...
+    def get(self, name: str, default: Any = None) -> Any: ...
+    def set(self, name: str, value: object) -> None: ...
+    def update(self, changes: Mapping[str, object] | None = None, **more: object) -> None: ...
+    def veto(self, reason: str = "no reason given") -> None: ...
+    def __getitem__(self, name: str) -> Any: ...
+    def __setitem__(self, name: str, value: object) -> None: ...
+    def __contains__(self, name: object) -> bool: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+def detached(context: Self) -> Self: ...
+def snapshot(context: Self) -> Self: ...
+def merge(context: Context, changed: Context) -> None: ...
+def context_class(event: str) -> type[Context]: ...
+def class_name(event: str) -> str: ...
+'''
+PAGE_HEAD = """# Events
+
+The {count} events of the engine, in the order of a training's life. This page is generated from the hookspecs; how to
+listen is told in [Hooks](hooks.md).
+
+A context carries the fields of its event and these:
+
+| field | meaning |
+|---|---|
+{common}
+
+A star marks the fields that a hook may change. *veto*: a hook may stop the operation. *hot*: where nobody listens, it
+costs nothing. *historic*: plugins that register later still get it. An event whose capability is not part of this
+version yet is declared and not fired.
+"""
+
+
+def stub() -> str:
+    """Return the text of ``contexts.pyi``."""
+    common = "\n".join(_property(name, kind) for name, kind in COMMON_TYPES.items())
+    return STUB_HEAD.format(common=common) + "".join(_class(spec) for spec in EVENTS.values())
+
+
+def _class(spec: EventSpec) -> str:
+    fields = (f"    {f.name}: {f.type}" if f.writable else _property(f.name, f.type) for f in spec.fields)
+    return "\n".join([f"\nclass {class_name(spec.name)}(Context):", *fields]) + "\n"
+
+
+def _property(name: str, kind: str) -> str:
+    return f"    @property\n    def {name}(self) -> {kind}: ..."
+
+
+def page() -> str:
+    """Return the text of ``docs/events.md``."""
+    common = "\n".join(f"| `{name}` | {COMMON_MEANING[name]} |" for name in COMMON)
+    text = PAGE_HEAD.format(count=len(EVENTS), common=common)
+    for module in (core, insight, surfaces):
+        text += f"\n## {_title(module.__doc__)}\n"
+        own = [spec for spec in EVENTS.values() if hasattr(module, spec.name)]
+        text += "".join(_section(spec) for spec in own)
+    return text + f"\n## {_title(answers.__doc__)}\n" + "".join(_questions())
+
+
+def _title(doc: str | None) -> str:
+    first = (doc or "").strip().splitlines()[0].rstrip(".")
+    return first.removeprefix("Events of ")[:1].upper() + first.removeprefix("Events of ")[1:]
+
+
+def _section(spec: EventSpec) -> str:
+    flags = [flag for flag in ("veto", "hot", "historic") if getattr(spec, flag)]
+    marks = f" *{', '.join(flags)}*" if flags else ""
+    fields = ", ".join(f"`{f.name}`{chr(92) + '*' if f.writable else ''}" for f in spec.fields)
+    return f"\n### `{spec.name}`\n\n{_folded(spec.summary)}{marks}\n\nFields: {fields}\n"
+
+
+def _questions() -> Iterator[str]:
+    for name, function in inspect.getmembers(answers, inspect.isfunction):
+        if hasattr(function, "model_checkpoint_spec"):
+            arguments = ", ".join(inspect.signature(function).parameters)
+            yield f"\n### `{name}({arguments})`\n\n{_folded(inspect.getdoc(function) or '')}\n"
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"``", "`", re.sub(r"\s+", " ", text))
+
+
+GENERATED: dict[Path, Callable[[], str]] = {STUB: stub, PAGE: page}
+
+
+def main() -> int:
+    """Write the files, or with --check say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    stale = [path for path, text in GENERATED.items() if not path.exists() or path.read_text("utf-8") != text()]
+    for path in stale:
+        if options.check:
+            print(f"{path.relative_to(ROOT)} is out of date: run ./dev generate", file=sys.stderr)
+        else:
+            path.write_text(GENERATED[path](), "utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
