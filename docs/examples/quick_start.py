@@ -1,6 +1,8 @@
 """The whole loop in one screen: collect metrics, save, keep track of the best, report.
 
-python docs/examples/quick_start.py
+    python docs/examples/quick_start.py
+
+It writes experiments.db and checkpoints/ into the working directory.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def network(width: int) -> nn.Module:
 
 
 def augmented(images: torch.Tensor) -> torch.Tensor:
-    """Shift the batch by up to a pixel and add a little noise, so that every random stream has a part in the training."""
+    """Shift the batch by up to a pixel and add a little noise, so that every random stream has its part."""
     images = torch.roll(images, shifts=(random.randint(-1, 1), random.randint(-1, 1)), dims=(2, 3))
     return images + torch.from_numpy(np.random.normal(0, 0.05, images.shape).astype(np.float32))
 
@@ -83,8 +83,8 @@ def show(run: mc.Run) -> None:
             continue
         marks = ", ".join(name for name in record.best_for if name in ("val_loss", "loss", "accuracy"))
         table.add_row(
-            str(record.epoch), f"{record.loss:.4f}", f"{record.val_loss:.4f}", f"{record.metrics['accuracy']:.1%}", marks,
-            f"{record.nbytes_written / 1e6:.2f} MB", f"{record.duration_s:.3f}",
+            str(record.epoch), f"{record.loss:.4f}", f"{record.val_loss:.4f}", f"{record.metrics['accuracy']:.1%}",
+            marks, f"{record.nbytes_written / 1e6:.2f} MB", f"{record.duration_s:.3f}",
         )  # fmt: skip
     console.print(table)
 

@@ -1,7 +1,7 @@
 """What checkpoints cost a whole training: the digits example with them and without, each a process of its own.
 
-Every start is fresh, imports included, as a person would wait for it. The floor is the time that the saves themselves took,
-by the records that they left.
+Every start is fresh, imports included, as a person would wait for it. The floor is the time that the saves themselves
+took, by the records that they left.
 """
 
 from __future__ import annotations

@@ -59,12 +59,9 @@ def guarded(owner: Owner, record: HookRecord, function: Call) -> Call:
     durations, note = tally.durations_ns, tally.durations_ns.append
     now, watchable = perf_counter_ns, record.hook not in _UNWATCHED
 
-    def adapter(context: Context) -> object:
-        if watchable and owner.watched:
-            return _watched(owner, record, guard, context)
-        return guard(context)
-
-    def guard(context: Context) -> object:
+    def adapter(context: Context, *, watching: bool = watchable) -> object:
+        if watching and owner.watched:
+            return _watched(owner, record, lambda given: adapter(given, watching=False), context)
         started = now()
         try:
             result = call(context)
