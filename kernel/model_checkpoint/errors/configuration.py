@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from model_checkpoint.errors.base import CheckpointEngineError
 
@@ -13,6 +12,8 @@ class ConfigurationError(CheckpointEngineError, ValueError):
 
 
 def _offer(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."

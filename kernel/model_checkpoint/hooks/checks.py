@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
-from pathlib import Path
 
 from model_checkpoint.errors import HookRegistrationError, UnknownEventError
 from model_checkpoint.hooks.events import HookEvent, HookPriority
@@ -21,6 +20,8 @@ def checked_event(event: object) -> HookEvent:
         name = event.lower()
         if name in known:
             return HookEvent(name)
+        from difflib import get_close_matches
+
         near = get_close_matches(name, known, n=1)
         hint = (
             f"did you mean {near[0]!r}?" if near else "the events are the members of model_checkpoint.hooks.HookEvent"
@@ -60,7 +61,7 @@ def definition(function: Callable[..., object]) -> str:
     except (TypeError, ValueError):
         shown = str(name)
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return shown if code is None else f"{shown} in {Path(code.co_filename).name}:{code.co_firstlineno}"
+    return shown if code is None else f"{shown} in {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
 
 
 def refuse(plugin: str, hook: str, function: Callable[..., object], why: str) -> HookRegistrationError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_checkpoint.errors import HookRegistrationError
 from model_checkpoint.hooks import checks
@@ -18,8 +17,7 @@ _IMPL = f"{PROJECT}_impl"
 _EDGE = {"tryfirst": (HookPriority.HIGH, -1), "trylast": (HookPriority.LOW, 1)}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A hook as it was written: what to call, and which of the hook's arguments it takes."""
 
     record: HookRecord
@@ -92,7 +90,7 @@ def _record(
     )
     priority = max(HookPriority.CRITICAL, min(place[0], HookPriority.BACKGROUND))
     return HookRecord(
-        plugin, hook, function, replace(options, priority=priority), (priority, place[1], 0), kind,
+        plugin, hook, function, options._replace(priority=priority), (priority, place[1], 0), kind,
         is_async=is_async, conditions=conditions,
     )  # fmt: skip
 

@@ -8,9 +8,7 @@ in ``contexts.pyi``, which is generated from the specs.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
 from model_checkpoint.errors import ContextFieldError, Veto
@@ -149,6 +147,8 @@ def class_name(event: str) -> str:
 
 
 def _build(event: str) -> type[Context]:
+    import dataclasses
+
     spec = EVENTS[event]
     own = [field for field in spec.fields if field.name not in COMMON]
     names = (*COMMON, *(field.name for field in own))
@@ -173,6 +173,8 @@ def _build(event: str) -> type[Context]:
 
 
 def _offer(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     known = list(names)
     near = get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"

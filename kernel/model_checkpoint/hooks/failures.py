@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from model_checkpoint.hooks.record import HookRecord
 
 FAILURES_IN_A_ROW = 5
 TIMEOUTS_IN_A_ROW = 2
-_log = logging.getLogger("model_checkpoint")
 _telling: contextvars.ContextVar[bool] = contextvars.ContextVar("model_checkpoint_telling", default=False)
 
 
@@ -58,8 +56,10 @@ class Failures:
                 f"; it failed {record.tally.consecutive} times in a row and is switched off:"
                 f" hook_manager.enable({record.plugin!r}) switches it on again"
             )
+        from logging import getLogger  # not before something fails
+
         last = record.tally.durations_ns[-1:] or [0]
-        _log.warning(
+        getLogger("model_checkpoint").warning(
             "hook %s of %r failed on %s after %.3f s: %s: %s%s",
             record.name, record.plugin, record.hook, last[0] / 1e9, type(error).__name__, error, follows,
             exc_info=error if record.tally.errors == 1 and not abort else None,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 from pluggy import HookImpl
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from model_checkpoint.hooks.coroutines import Coroutines
 
 
-@dataclass(frozen=True, slots=True)
-class FireReport:
+class FireReport(NamedTuple):
     """What came of firing an event."""
 
     context: Context
@@ -274,7 +272,7 @@ class HookManager(pluggy.PluginManager):
         self._failures.handle(record, error)
 
     def _failed_late(self, record: HookRecord, error: BaseException) -> None:
-        isolated = replace(record.options, on_error="isolate")
+        isolated = record.options._replace(on_error="isolate")
         record.options, options = isolated, record.options
         try:
             self._failures.handle(record, error)

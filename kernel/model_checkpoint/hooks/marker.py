@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeVar, overload
+from typing import Literal, NamedTuple, TypeVar, overload
 
 import pluggy
 
@@ -19,8 +18,7 @@ CONDITIONS = f"{PROJECT}_conditions"
 """The attribute that carries the conditions of ``@conditional_hook``."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookOptions:
+class HookOptions(NamedTuple):
     """How one hook is to be called."""
 
     events: tuple[HookEvent, ...] = ()

@@ -12,7 +12,7 @@ from model_checkpoint.hooks.stats import HookStats, Tally
 Kind = Literal["plain", "wrapper", "hookwrapper"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class HookRecord:
     """One function on one event. Compared by identity."""
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FOLD_AT = 4096
 _SUB_BITS = 4  # sixteen buckets for each doubling
 
 
-@dataclass(frozen=True, slots=True)
-class HookStats:
+class HookStats(NamedTuple):
     """One line of ``hook_manager.stats()``. Durations in seconds."""
 
     plugin: str
