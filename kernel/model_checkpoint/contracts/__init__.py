@@ -1,37 +1,46 @@
 """What plugins promise: one Protocol and its value types per kind of plugin. No logic lives here.
 
 The prose of each Protocol is numbered; the conformance kits in ``model_checkpoint.testing`` test it number by number.
+
+A name's module is imported when the name is first asked for: defining all of these values takes as long as importing
+pluggy, and most of what imports this package names them in annotations only.
 """
 
-from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
-from model_checkpoint.contracts.framework import (
-    FrameworkAdapter,
-    FrameworkAdapterDescriptor,
-    Mismatches,
-    TensorView,
-    TypedLeaf,
-)
-from model_checkpoint.contracts.records import (
-    BestFlag,
-    CheckpointRecord,
-    EventRecord,
-    ExperimentRecord,
-    MetricPoint,
-    RecordStore,
-    RecordStoreDescriptor,
-    RunRecord,
-    RunStatus,
-)
-from model_checkpoint.contracts.state import JSON, Buffer, CheckpointPayload
-from model_checkpoint.contracts.storage import (
-    CollectReport,
-    StorageBackend,
-    StorageBackendDescriptor,
-    StorageCapabilities,
-    StoredFile,
-    VerifyReport,
-    WriteReceipt,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
+    from model_checkpoint.contracts.framework import (
+        FrameworkAdapter,
+        FrameworkAdapterDescriptor,
+        Mismatches,
+        TensorView,
+        TypedLeaf,
+    )
+    from model_checkpoint.contracts.records import (
+        BestFlag,
+        CheckpointRecord,
+        EventRecord,
+        ExperimentRecord,
+        MetricPoint,
+        RecordStore,
+        RecordStoreDescriptor,
+        RunRecord,
+        RunStatus,
+    )
+    from model_checkpoint.contracts.state import JSON, Buffer, CheckpointPayload
+    from model_checkpoint.contracts.storage import (
+        CollectReport,
+        StorageBackend,
+        StorageBackendDescriptor,
+        StorageCapabilities,
+        StoredFile,
+        VerifyReport,
+        WriteReceipt,
+    )
 
 __all__ = [
     "JSON",
@@ -62,3 +71,22 @@ __all__ = [
     "VerifyReport",
     "WriteReceipt",
 ]
+
+_NAMES = {
+    "state": "JSON Buffer CheckpointPayload",
+    "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
+    " RunRecord RunStatus",
+    "storage": "CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile VerifyReport"
+    " WriteReceipt",
+    "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
+    "analysis": "Analyzer AnalyzerDescriptor MetricAggregate",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
