@@ -17,12 +17,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from model_checkpoint.testing.hook_plugin import HookPluginTests
     from model_checkpoint.testing.record_store import RecordStoreTests
     from model_checkpoint.testing.storage_backend import StorageBackendTests
 
-__all__ = ["RecordStoreTests", "StorageBackendTests"]
+__all__ = ["HookPluginTests", "RecordStoreTests", "StorageBackendTests"]
 
-_MODULES = {"RecordStoreTests": "record_store", "StorageBackendTests": "storage_backend"}
+_MODULES = {
+    "HookPluginTests": "hook_plugin",
+    "RecordStoreTests": "record_store",
+    "StorageBackendTests": "storage_backend",
+}
 
 
 def __getattr__(name: str) -> object:
