@@ -104,7 +104,7 @@ class LeavesFlagsBehind(Whole):
         self.inner.delete_checkpoint(checkpoint_id)
 
     def best_flags(self, run_id):
-        return self.left | self.inner.best_flags(run_id)
+        return self.inner.best_flags(run_id) | self.left
 
 
 class AnswersNonsenseWithNothing(Whole):

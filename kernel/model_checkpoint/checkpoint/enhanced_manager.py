@@ -20,10 +20,13 @@ from typing import Any, Literal
 
 from model_checkpoint.checkpoint.ranking import primary_metric
 from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
-from model_checkpoint.contracts import JSON, CheckpointRecord, RunStatus, VerifyReport
-from model_checkpoint.errors import ConfigurationError, OperationVetoed
+from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
+from model_checkpoint.errors import ConfigurationError, KernelError, OperationVetoed
 from model_checkpoint.hooks import HookEvent, HookManager, HookPriority
 from model_checkpoint.kernel import Kernel
+from model_checkpoint.kernel.open_kernels import outcome
+from model_checkpoint.kernel.runs import RunPlan
+from model_checkpoint.kernel.session import RunSession
 
 
 class VetoedSaveWarning(UserWarning):
@@ -55,7 +58,7 @@ class EnhancedCheckpointManager:
         experiment: str | None = None,
         run: str | None = None,
         config: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Iterable[str] | Mapping[str, str] | None = None,
         async_save: bool = False,
         on_veto: Literal["warn", "raise"] = "warn",
         metric_modes: Mapping[str, str] | None = None,
@@ -74,7 +77,9 @@ class EnhancedCheckpointManager:
             metric_modes=metric_modes,
             quiet=quiet,
         )
-        self._run: dict[str, Any] = {"experiment": experiment, "run": run, "config": config, "tags": tags}
+        self._plan = RunPlan(experiment, run, config, tags)
+        self.kernel.plan_run(self._plan)  # a collector's first metric may begin the run
+        self._begun: RunSession | None = None
         self._on_veto = on_veto
         self.async_save = async_save
 
@@ -170,9 +175,23 @@ class EnhancedCheckpointManager:
         return self.kernel.resume({name: obj for name, obj in given.items() if obj is not None})
 
     def begin_run(self, *, adopt: bool = False) -> None:
-        """Begin the run, unless one is active; with `adopt`, go on with the newest unfinished one."""
-        if self.kernel.active_run is None:
-            self.kernel.start_run(**self._run, adopt=adopt)
+        """Begin the run, unless one is active; with `adopt`, go on with the newest unfinished one.
+
+        Raises ``KernelError`` where the kernel's active run is not the one, or not of the experiment, that was named,
+        or is a new one already that goes on with nothing.
+        """
+        active, plan = self.kernel.active_run, self._plan
+        if active is None:
+            self._begun = self.kernel.start_run(**plan.arguments(), adopt=adopt)
+            return
+        record, named, series = active.state.record, plan.run, plan.experiment
+        if adopt and not active.adopts and not self.kernel.checkpoints(limit=1):
+            raise KernelError(f"run {record.name!r} has begun already: call resume() before the first metric or save")
+        if named not in (None, record.name, record.id) or series not in (None, record.experiment_name):
+            raise KernelError(
+                f"run {record.name!r} of experiment {record.experiment_name!r} is active on this kernel: end it first,"
+                " or give this manager a kernel of its own"
+            )
 
     # Looking
 
@@ -182,8 +201,7 @@ class EnhancedCheckpointManager:
 
     def list_checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
         """Return the run's checkpoints, the newest first."""
-        run = self.kernel.active_run
-        return self.kernel.records.list_checkpoints(run_id=run.id if run else None, tag=tag, limit=limit)
+        return self.kernel.checkpoints(tag=tag, limit=limit)
 
     def get_best_checkpoint(self, metric: str = "val_loss", mode: str | None = None) -> CheckpointRecord | None:
         """Return the run's best undamaged checkpoint, or None where none has that metric.
@@ -237,7 +255,7 @@ class EnhancedCheckpointManager:
         priority: int = HookPriority.NORMAL,
         condition: Callable[[Any], object] | None = None,
         timeout: float | None = None,
-        on_error: str = "isolate",
+        on_error: Literal["isolate", "abort"] = "isolate",
     ) -> None:
         """Call ``hook(context)`` at every one of `events`; registering a name again replaces it.
 
@@ -251,10 +269,7 @@ class EnhancedCheckpointManager:
 
     def close(self) -> None:
         """End the run as finished and release everything. Happens by itself when the process ends."""
-        if self._owns_kernel:
-            self.kernel.close()
-        else:
-            self.kernel.end_run()
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> EnhancedCheckpointManager:
         return self
@@ -264,5 +279,5 @@ class EnhancedCheckpointManager:
     ) -> None:
         if self._owns_kernel:
             self.kernel.__exit__(kind, error, trace)
-        else:
-            self.kernel.end_run(RunStatus.FINISHED if error is None else RunStatus.FAILED, str(error or ""))
+        elif self._begun is not None and self.kernel.active_run is self._begun:  # theirs to end, who began it
+            self.kernel.end_run(*outcome(error))

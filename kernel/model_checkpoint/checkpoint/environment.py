@@ -14,14 +14,14 @@ from model_checkpoint.contracts import JSON
 
 @functools.cache
 def environment() -> dict[str, JSON]:
-    """Return the environment for a run's record. No environment variables and no command-line values: they hold secrets."""
+    """Return the environment for a run's record. No environment variables, no arguments: they hold secrets."""
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": "-".join((platform.system(), platform.release(), platform.machine())),  # platform() starts uname
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "script": Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "",
-        "git_commit": git_commit(Path.cwd()),
+        "git_commit": git_commit(),
         "packages": dict(_packages()),
     }
 
@@ -29,16 +29,23 @@ def environment() -> dict[str, JSON]:
 def _packages() -> list[tuple[str, str]]:
     from importlib.metadata import distributions
 
-    found = {}
+    found: dict[str, str] = {}
     for distribution in distributions():
-        name = distribution.name
+        try:
+            name, version = distribution.name, distribution.version
+        except (OSError, ValueError, KeyError):  # what an uninstall left behind, or metadata that is not UTF-8
+            continue
         if name:
-            found.setdefault(name, distribution.version)
+            found.setdefault(name, version)
     return sorted(found.items())
 
 
-def git_commit(start: Path) -> str | None:
+def git_commit(start: Path | None = None) -> str | None:
     """Return the commit that the working tree around `start` has checked out, or None outside a repository."""
+    try:
+        start = start or Path.cwd()
+    except FileNotFoundError:  # the working directory was removed
+        return None
     for folder in (start, *start.parents):
         git = folder / ".git"
         try:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_checkpoint.checkpoint.capture import OBJECTS, RNG, check, restore_into
 from model_checkpoint.checkpoint.report import LoadReport
 from model_checkpoint.checkpoint.rng import restore_rng
-from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
 from model_checkpoint.checkpoint.tree import unflatten
 from model_checkpoint.common.clock import Stopwatch
-from model_checkpoint.contracts import CheckpointPayload, CheckpointRecord, Mismatches, RunRecord
+from model_checkpoint.contracts import CheckpointPayload, CheckpointRecord, Mismatches, RunRecord, StorageBackend
 from model_checkpoint.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
     IntegrityError,
+    MissingFileError,
     OperationVetoed,
     PartialRestoreError,
     StateMismatchError,
@@ -37,13 +39,30 @@ class LoadRequest:
     with_rng: bool = False
 
 
+def load_latest(
+    services: Services, run: RunRecord | None, newest: CheckpointRecord, request: LoadRequest
+) -> LoadReport:
+    """Load `newest`, the newest undamaged one, or the newest older one of its run that verifies."""
+    known = services.records.list_checkpoints(run_id=newest.run_id)
+    newer = list(itertools.takewhile(lambda record: record.id != newest.id, known))
+    older = [record for record in known[len(newer) + 1 :] if not record.damage]
+    damaged = [record.id for record in newer if record.damage]
+    return load(services, run, [newest, *older], request, passed=damaged)
+
+
 def load(
-    services: Services, run: RunRecord | None, candidates: Sequence[CheckpointRecord], request: LoadRequest
+    services: Services,
+    run: RunRecord | None,
+    candidates: Sequence[CheckpointRecord],
+    request: LoadRequest,
+    *,
+    passed: Iterable[str] = (),
 ) -> LoadReport:
     """Load the first of `candidates` that verifies and return how it went; more than one allows falling back.
 
-    Raises ``IntegrityError`` when the last one is damaged, ``StateMismatchError`` before anything was changed,
-    ``PartialRestoreError`` when a restore broke off.
+    `passed` are newer ones that are known to be damaged and were passed over. Raises ``IntegrityError`` when the last
+    one is damaged, ``StateMismatchError`` before anything was changed, ``PartialRestoreError`` where a restore broke
+    off.
     """
     if request.verify not in VERIFY_DEPTHS:
         raise ConfigurationError(
@@ -53,20 +72,20 @@ def load(
         raise ConfigurationError(
             f"strict={request.strict!r} is not known: use True, False, 'error', 'report' or 'ignore'"
         )
-    queue, passed = list(candidates), []
+    queue, passed_over = list(candidates), list(passed)
     while True:
         record = queue.pop(0)
         operation = Operation(services, run)
         operation.about(record.id)
         try:
-            return _load_one(services, operation, record, request, tuple(passed))
+            return _load_one(services, operation, record, request, tuple(passed_over))
         except OperationVetoed:
             raise
         except BaseException as error:
-            fallback = _tell_failure(services, operation, record, error, queue)
+            passed_over.append(record.id)
+            fallback = _tell_failure(services, operation, record, error, queue, passed_over)
             if fallback is None or not isinstance(error, IntegrityError):
                 raise
-            passed.append(record.id)
             queue = [fallback, *(other for other in queue if other.id != fallback.id)]
 
 
@@ -76,11 +95,12 @@ def _tell_failure(
     record: CheckpointRecord,
     error: BaseException,
     queue: Sequence[CheckpointRecord],
+    passed: Sequence[str],
 ) -> CheckpointRecord | None:
-    """Fire the error events; return what to load instead: a hook's choice, else the next candidate."""
+    """Fire the error events; return what to load instead: a hook's choice not tried yet, else the next candidate."""
     path = getattr(error, "path", "") or None
     if isinstance(error, IntegrityError):
-        services.records.mark_damaged(record.id, str(error))
+        mark_damaged(services, record.id, str(error))
         operation.fire(
             HookEvent.ON_INTEGRITY_FAILURE,
             file_path=path,
@@ -92,6 +112,8 @@ def _tell_failure(
     proposed = queue[0].id if queue else None
     report = operation.fire(HookEvent.ON_CHECKPOINT_LOAD_ERROR, error=error, file_path=path, fallback_id=proposed)
     chosen = report.context.get("fallback_id")
+    if chosen in passed:  # or a hook that always names the same one would never let this end
+        chosen = proposed
     return services.records.get_checkpoint(chosen) if chosen else None
 
 
@@ -102,7 +124,7 @@ def _load_one(
     backend = services.backends.open(record.backend)
     before = operation.fire(
         HookEvent.BEFORE_CHECKPOINT_LOAD,
-        file_path=_path_or_none(services, record),
+        file_path=path_or_none(backend, record.id),
         backend=record.backend,
         map_location=None,
         strict=request.strict,
@@ -110,9 +132,9 @@ def _load_one(
         keys=None,
     )
     strictness = STRICTNESS.get(before.context.get("strict"), "error")
-    payload = backend.read(record.id, expected_digest=record.digest or None)
+    payload = _read(backend, record)
     if record.damage:  # it verifies again: the file was put back
-        services.records.mark_damaged(record.id, "")
+        mark_damaged(services, record.id, "")
     states, rng = _decode(services, payload)
     differences = _check_all(services, request.into, states)
     if strictness == "error":
@@ -125,7 +147,7 @@ def _load_one(
         missing, unexpected, mismatched = (), (), {}
     operation.fire(
         HookEvent.AFTER_CHECKPOINT_LOAD,
-        file_path=_path_or_none(services, record),
+        file_path=path_or_none(backend, record.id),
         epoch=record.epoch,
         step=record.step,
         missing_keys=missing,
@@ -150,11 +172,15 @@ def _load_one(
     )
 
 
-def _path_or_none(services: Services, record: CheckpointRecord) -> object:
+def _read(backend: StorageBackend, record: CheckpointRecord) -> CheckpointPayload:
     try:
-        return services.backends.open(record.backend).file_path(record.id)
-    except (CheckpointNotFoundError, OSError):
-        return None
+        return backend.read(record.id, expected_digest=record.digest or None)
+    except CheckpointNotFoundError as error:
+        raise MissingFileError(
+            f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} has nothing of it: restore"
+            " its files from a copy, or delete the checkpoint",
+            expected=record.digest,
+        ) from error
 
 
 def _decode(services: Services, payload: CheckpointPayload) -> tuple[dict[str, object], dict[str, object]]:
@@ -195,7 +221,7 @@ def _restore_all(
             continue
         try:
             restore_into(obj, states[name], services.adapters, strict=strict)
-        except BaseException as error:
+        except Exception as error:
             raise PartialRestoreError(checkpoint_id, done, name) from error
         done.append(name)
 

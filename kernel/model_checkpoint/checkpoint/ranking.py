@@ -17,7 +17,7 @@ def flags_won(services: Services, record: CheckpointRecord, held: Mapping[str, B
     """Return the flags that `record` wins: finite, of known direction, and strictly better than the holder.
 
     Of two equal values the earlier checkpoint keeps the flag. A ``compare_checkpoints`` hook may decide otherwise: it
-    gets the new record, the holder's record, metric and mode, and returns a positive number where the new one is better.
+    gets the new record, the holder's record, metric and mode, and returns a positive number where the new one wins.
     """
     won = []
     for metric, value in record.metrics.items():

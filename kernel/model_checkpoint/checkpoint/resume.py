@@ -44,8 +44,9 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> 
         if incomplete is not None and len(candidates) == 1:
             raise incomplete
         raise NothingToResumeError(
-            f"run {run.record.name} has {len(candidates)} checkpoints and none of them can be resumed. Restore the files"
-            f" from a copy, or start another run with run='...':{bullet_list(f'{i}: {why}' for i, why in skipped)}"
+            f"run {run.record.name} has {len(candidates)} checkpoints and none of them can be resumed. Restore the"
+            " files from a copy, or start another run with run='...':"
+            f"{bullet_list(f'{i}: {why}' for i, why in skipped)}"
         )
     return ResumeReport(run.record.name)
 
@@ -59,13 +60,13 @@ def _resumed(
     skipped: tuple[tuple[str, str], ...],
 ) -> ResumeReport:
     run.parent_id = record.id
-    run.pending.clear()
+    run.take_pending()  # it belongs to what was training until now
     result = ResumeReport(
         run_name=run.record.name,
         checkpoint_id=record.id,
         epoch=record.epoch,
         step=record.step or 0,
-        next_epoch=_next_epoch(record, objects),
+        next_epoch=_next_epoch(record, objects, report),
         metrics=dict(record.metrics),
         skipped=skipped,
         load=report,
@@ -83,9 +84,20 @@ def _resumed(
     return result
 
 
-def _next_epoch(record: CheckpointRecord, objects: Mapping[str, object]) -> int:
-    """The checkpoint's own epoch where a restored loader says that it stands in the middle of it, else the next."""
+def _next_epoch(record: CheckpointRecord, objects: Mapping[str, object], states: Mapping[str, object]) -> int:
+    """The checkpoint's own epoch where a restored loader stands in the middle of it, else the next."""
     if record.epoch is None:
         return 0
-    in_the_middle = any(getattr(obj, "mid_epoch", False) is True for obj in objects.values())
-    return record.epoch if in_the_middle else record.epoch + 1
+    middle = any(_in_the_middle(obj, states.get(name)) for name, obj in objects.items())
+    return record.epoch if middle else record.epoch + 1
+
+
+def _in_the_middle(obj: object, state: object) -> bool:
+    """Say whether a loader has handed out a part of an epoch: by its own word, or as torchdata's loaders note it."""
+    if hasattr(obj, "mid_epoch"):
+        return obj.mid_epoch is True
+    if not isinstance(state, dict) or state.get("_iterator_finished") is not False:
+        return False
+    snapshot = state.get("_snapshot")
+    step = snapshot.get("_snapshot_step", 0) if isinstance(snapshot, dict) else 0
+    return bool(state.get("_num_yielded") or step or state.get("_steps_since_snapshot"))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 
 from model_checkpoint.checkpoint.services import Adapters
+from model_checkpoint.errors import StateDecodeError
 
 PYTHON = "python"
 
@@ -21,12 +22,21 @@ def capture_rng(adapters: Adapters) -> dict[str, object]:
 
 
 def restore_rng(adapters: Adapters, streams: Mapping[str, object]) -> None:
-    """Put the streams back where they were when they were captured."""
+    """Put the streams back where they were when they were captured.
+
+    Raises ``StateDecodeError`` where a stored stream is none that this process has.
+    """
     for name, state in streams.items():
         if name == PYTHON:
-            assert isinstance(state, tuple)
-            random.setstate(state)
+            _restore_python(state)
             continue
         adapter = adapters.named(name)
         if adapter is not None:
             adapter.restore_rng(state)
+
+
+def _restore_python(state: object) -> None:
+    try:
+        random.setstate(state)  # type: ignore[arg-type]  # it checks every part by itself
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StateDecodeError(f"the stored random stream of Python cannot be used: {error}") from error

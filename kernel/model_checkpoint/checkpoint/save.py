@@ -10,23 +10,25 @@
     refs                            runs/<run>/latest and best-<metric>
     after_checkpoint_save, on_best_model_update...
 
-Whatever fails up to the commit ends in on_checkpoint_save_error, leaves nothing visible and every earlier checkpoint whole.
+Whatever fails up to the commit ends in on_checkpoint_save_error, leaves nothing visible and every earlier checkpoint
+whole. A process that is killed between write and commit leaves a file that no record names: it costs space, and the
+next save takes another id.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from model_checkpoint.checkpoint.capture import capture
+from model_checkpoint.checkpoint.details import as_json, checked_tags
 from model_checkpoint.checkpoint.environment import environment
 from model_checkpoint.checkpoint.ranking import flags_won, primary_metric
-from model_checkpoint.checkpoint.services import Operation, RunState, Services
+from model_checkpoint.checkpoint.services import Operation, RunState, Services, path_or_none
 from model_checkpoint.checkpoint.tree import FlatTree
 from model_checkpoint.common.clock import Stopwatch, now_s
-from model_checkpoint.common.ids import checked_name, checkpoint_id
+from model_checkpoint.common.ids import checked_name, checkpoint_id, random_id
 from model_checkpoint.common.numbers import as_metric_value, checked_step
 from model_checkpoint.contracts import (
     JSON,
@@ -36,7 +38,14 @@ from model_checkpoint.contracts import (
     StorageBackend,
     WriteReceipt,
 )
-from model_checkpoint.errors import CheckpointEngineError, ConfigurationError, StaleGenerationError, StorageError
+from model_checkpoint.errors import (
+    CheckpointEngineError,
+    CheckpointExistsError,
+    ConfigurationError,
+    OperationVetoed,
+    StaleGenerationError,
+    StorageError,
+)
 from model_checkpoint.hooks import Context, HookEvent
 
 _LIVE = ("model", "optimizer", "scheduler")
@@ -47,14 +56,14 @@ _log = logging.getLogger("model_checkpoint")
 class SaveRequest:
     """What the caller wants saved."""
 
-    objects: dict[str, object]
-    epoch: int | None = None
-    step: int | None = None
+    objects: Mapping[str, object]
+    epoch: object = None
+    step: object = None
     loss: object = None
     val_loss: object = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, JSON] = field(default_factory=dict)
+    metrics: Mapping[str, object] | None = None
+    tags: object = ()
+    metadata: Mapping[str, JSON] | None = None
     backend: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     auto_best: bool = True
@@ -62,145 +71,97 @@ class SaveRequest:
 
 def save(services: Services, run: RunState, request: SaveRequest) -> CheckpointRecord:
     """Save and return the record. Raises ``OperationVetoed``, ``UnstorableStateError``, ``StorageError`` and others."""
-    operation = Operation(services, run.record)
-    job = _SaveJob(services, run, operation)
+    job = _SaveJob(services, run, request)  # raises for what it cannot take up; nothing is to be put back then
     try:
-        return job.run(request)
+        return job.run()
     except BaseException as error:
-        if job.announced and not job.committed:
-            cleaned_up = job.clean_up()
-            with contextlib.suppress(CheckpointEngineError):
-                operation.fire(
-                    HookEvent.ON_CHECKPOINT_SAVE_ERROR,
-                    error=error,
-                    stage=job.stage,
-                    epoch=request.epoch,
-                    step=request.step,
-                    file_path=None,
-                    cleaned_up=cleaned_up,
-                )
+        job.broke_off(error)
         raise
 
 
 class _SaveJob:
-    def __init__(self, services: Services, run: RunState, operation: Operation) -> None:
-        self.services, self.state, self.operation = services, run, operation
-        self.stage = "before"
-        self.announced = self.committed = False
+    def __init__(self, services: Services, run: RunState, request: SaveRequest) -> None:
+        if not isinstance(request.objects, Mapping):
+            raise ConfigurationError(f"what is saved is a mapping of names to objects, not a {_kind(request.objects)}")
+        self.services, self.state, self.request = services, run, request
+        self.operation = Operation(services, run.record)
+        self.stage = "check"
+        self.epoch, self.step = checked_step(request.epoch, "epoch"), checked_step(request.step, "step")
+        self._collected: dict[str, float] = {}
         self._backend: StorageBackend | None = None
         self._written: str | None = None
 
-    def run(self, request: SaveRequest) -> CheckpointRecord:
+    def run(self) -> CheckpointRecord:
         watch = Stopwatch()
-        epoch, step = checked_step(request.epoch, "epoch"), checked_step(request.step, "step")
-        metrics = self._metrics(request)
-        context = self._announce(request, metrics)
+        context = self._announce()
         self.stage = "capture"
-        flat = self._capture(request, context)
+        flat = self._capture(context)
+        metadata = as_json(context.get("metadata"), "metadata")
+        metrics, tags = _numbers(context.get("metrics")), checked_tags(context.get("tags"))
         self.operation.fire(
             HookEvent.ON_CHECKPOINT_STAGED, nbytes=sum(b.nbytes for b in flat.buffers), blocked_s=watch.elapsed_s
         )
         self.stage = "write"
-        final = {name: as_metric_value(name, value) for name, value in context.get("metrics").items()}
-        receipt, sequence = self._write(flat, context, final, epoch, step)
+        backend = self._choose_backend(context)
+        receipt, sequence = self._write(backend, flat, context, self._details(metrics, tags, metadata))
         self.stage = "commit"
-        record = CheckpointRecord(
-            id=receipt.checkpoint_id,
-            run_id=self.state.record.id,
-            run_name=self.state.record.name,
-            experiment_id=self.state.record.experiment_id,
-            created_at_s=now_s(),
-            backend=self._name_of_backend,
-            digest=receipt.digest,
-            nbytes=receipt.nbytes,
-            nbytes_written=receipt.nbytes_written,
-            duration_s=watch.elapsed_s,
-            sequence=sequence,
-            epoch=epoch,
-            step=step,
-            parent_id=self.state.parent_id,
-            metrics=final,
-            tags=_checked_tags(context.get("tags")),
-            metadata=dict(context.get("metadata")),
+        run = self.state.record
+        record, won, held = self._commit(
+            CheckpointRecord(
+                id=receipt.checkpoint_id,
+                run_id=run.id,
+                run_name=run.name,
+                experiment_id=run.experiment_id,
+                created_at_s=now_s(),
+                backend=backend,
+                digest=receipt.digest,
+                nbytes=receipt.nbytes,
+                nbytes_written=receipt.nbytes_written,
+                duration_s=watch.elapsed_s,
+                sequence=sequence,
+                epoch=self.epoch,
+                step=self.step,
+                parent_id=self.state.parent_id,
+                metrics=metrics,
+                tags=tags,
+                metadata=dict(context.get("metadata")),
+            )
         )
-        record, won, held = self._commit(record, auto_best=request.auto_best)
-        self.committed = True
+        self.stage = "committed"
         self.state.parent_id = record.id
-        self.state.pending.clear()
         self._move_refs(record, won)
         self._tell(record, won, held, watch)
         return record
 
-    def _metrics(self, request: SaveRequest) -> dict[str, float]:
-        """Merge what was collected since the last save with what is given now; what is given now wins."""
-        given = dict(request.metrics)
-        for name in ("loss", "val_loss"):
-            value = getattr(request, name)
-            if value is not None:
-                given[name] = value
-        return {**self.state.pending, **{name: as_metric_value(name, value) for name, value in given.items()}}
+    def _announce(self) -> Context:
+        request, given = self.request, _numbers(self.request.metrics)
+        losses = {"loss": request.loss, "val_loss": request.val_loss}
+        given |= _numbers({name: value for name, value in losses.items() if value is not None})
+        tags, metadata = checked_tags(request.tags), request.metadata or {}
+        as_json(metadata, "metadata")
+        self._collected = self.state.take_pending()
+        metrics = {**self._collected, **given}  # what is given now wins
+        self.stage = "before"
+        return self.operation.fire(
+            HookEvent.BEFORE_CHECKPOINT_SAVE,
+            **{name: request.objects.get(name) for name in _LIVE},
+            state={name: obj for name, obj in request.objects.items() if name not in _LIVE},
+            epoch=self.epoch,
+            step=self.step,
+            loss=metrics.get("loss"),
+            val_loss=metrics.get("val_loss"),
+            metrics=metrics,
+            tags=tags,
+            metadata=dict(metadata),
+            backend=request.backend,
+            options=dict(request.options),
+            auto_best=request.auto_best,
+        ).context
 
-    def _announce(self, request: SaveRequest, metrics: dict[str, float]) -> Context:
-        state = {name: obj for name, obj in request.objects.items() if name not in _LIVE}
-        self.announced = True
-        try:
-            report = self.operation.fire(
-                HookEvent.BEFORE_CHECKPOINT_SAVE,
-                **{name: request.objects.get(name) for name in _LIVE},
-                state=state,
-                epoch=request.epoch,
-                step=request.step,
-                loss=metrics.get("loss"),
-                val_loss=metrics.get("val_loss"),
-                metrics=metrics,
-                tags=dict(request.tags),
-                metadata=dict(request.metadata),
-                backend=request.backend,
-                options=dict(request.options),
-                auto_best=request.auto_best,
-            )
-        except BaseException:
-            self.announced = False  # a veto is an end of its own, not an error
-            raise
-        return report.context
-
-    def _capture(self, request: SaveRequest, context: Context) -> FlatTree:
-        live = {name: request.objects[name] for name in request.objects if name in _LIVE}
+    def _capture(self, context: Context) -> FlatTree:
+        objects = self.request.objects
+        live = {name: objects[name] for name in objects if name in _LIVE}
         return capture({**live, **(context.get("state") or {})}, self.services.adapters)
-
-    def _write(
-        self, flat: FlatTree, context: Context, metrics: Mapping[str, float], epoch: int | None, step: int | None
-    ) -> tuple[WriteReceipt, int]:
-        services, run = self.services, self.state.record
-        self._name_of_backend = self._choose_backend(context)
-        self._backend = services.backends.open(self._name_of_backend)
-        current = services.records.get_run(run.id)
-        sequence = (current.generation if current else 0) + 1
-        new_id = self._new_id(context, epoch, step, sequence)
-        self.operation.about(new_id)
-        tree = flat.tree
-        if not isinstance(tree, dict):
-            raise ConfigurationError("the state to save must be a mapping of names to objects")
-        details: dict[str, JSON] = {
-            "run": run.name,
-            "run_id": run.id,
-            "experiment": run.experiment_name,
-            "sequence": sequence,
-            "parent": self.state.parent_id,
-            "epoch": epoch,
-            "step": step,
-            "created_at_s": now_s(),
-            "metrics": {name: _json_number(value) for name, value in metrics.items()},
-            "tags": dict(_checked_tags(context.get("tags"))),
-            "metadata": dict(context.get("metadata")),
-            "environment": {key: environment()[key] for key in ("python", "host", "git_commit")},
-        }
-        for name in ("loss", "val_loss"):
-            if name in metrics:
-                details[name] = _json_number(metrics[name])
-        payload = CheckpointPayload(new_id, tree, flat.buffers, details)
-        self._written = new_id
-        return self._backend.write(payload), sequence
 
     def _choose_backend(self, context: Context) -> str:
         name = context.get("backend")
@@ -208,26 +169,66 @@ class _SaveJob:
             name = self.services.hooks.hook.choose_storage_backend(context=context)
         return str(name) if name is not None else self.services.backends.default
 
-    def _new_id(self, context: Context, epoch: int | None, step: int | None, sequence: int) -> str:
-        chosen = self.services.hooks.hook.make_checkpoint_id(context=context)
-        if chosen is not None:
-            return checked_name(chosen, "a checkpoint")
-        for tail_length in (2, 4, 8, 16):
-            new_id = checkpoint_id(
-                self.state.record.name, epoch=epoch, step=step, sequence=sequence, tail_length=tail_length
-            )
-            if self.services.records.get_checkpoint(new_id) is None:
-                return new_id
-        return checkpoint_id(self.state.record.name, epoch=epoch, step=step, sequence=sequence, tail_length=64)
+    def _details(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str], metadata: dict[str, JSON]
+    ) -> dict[str, JSON]:
+        """What the stored file itself tells, for who has lost the record store."""
+        run = self.state.record
+        numbers = {name: _json_number(value) for name, value in metrics.items()}
+        return {
+            "run": run.name,
+            "run_id": run.id,
+            "experiment": run.experiment_name,
+            "parent": self.state.parent_id,
+            "epoch": self.epoch,
+            "step": self.step,
+            "created_at_s": now_s(),
+            "metrics": {**numbers},
+            "tags": dict(tags),
+            "metadata": metadata,
+            "environment": {key: environment()[key] for key in ("python", "host", "git_commit")},
+            **{name: numbers[name] for name in ("loss", "val_loss") if name in numbers},
+        }
 
-    def _commit(
-        self, record: CheckpointRecord, *, auto_best: bool
-    ) -> tuple[CheckpointRecord, list[BestFlag], dict[str, BestFlag]]:
+    def _write(self, name: str, flat: FlatTree, context: Context, details: dict[str, JSON]) -> tuple[WriteReceipt, int]:
+        if not isinstance(flat.tree, dict):
+            raise ConfigurationError("the state to save must be a mapping of names to objects")
+        self._backend = backend = self.services.backends.open(name)
+        current = self.services.records.get_run(self.state.record.id)
+        sequence = (current.generation if current else 0) + 1
+        for new_id in self._ids(context, sequence):
+            self.operation.about(new_id)
+            self._written = new_id
+            try:
+                payload = CheckpointPayload(new_id, flat.tree, flat.buffers, {**details, "sequence": sequence})
+                return backend.write(payload), sequence
+            except CheckpointExistsError:  # stored and not recorded: left by a process that died before its commit
+                self._written = None
+        raise CheckpointExistsError(f"every id tried for this save of {self.state.record.name} is stored already")
+
+    def _ids(self, context: Context, sequence: int) -> Iterator[str]:
+        """Yield unrecorded ids, one after another until one can be stored."""
+        records, chosen = self.services.records, self.services.hooks.hook.make_checkpoint_id(context=context)
+        name, epoch, step = self.state.record.name, self.epoch, self.step
+        if chosen is not None:
+            name, epoch, step = checked_name(chosen, "a checkpoint"), None, None
+            if records.get_checkpoint(name) is not None:
+                raise CheckpointExistsError(
+                    f"make_checkpoint_id chose {name!r}, which is recorded already: ids are never used again"
+                )
+            yield name
+        for tail_length in (2, 4, 8, 16):
+            new_id = checkpoint_id(name, epoch=epoch, step=step, sequence=sequence, tail_length=tail_length)
+            if records.get_checkpoint(new_id) is None:
+                yield new_id
+        yield f"{checkpoint_id(name, epoch=epoch, step=step, sequence=sequence)}-{random_id()}"
+
+    def _commit(self, record: CheckpointRecord) -> tuple[CheckpointRecord, list[BestFlag], dict[str, BestFlag]]:
         records, run_id = self.services.records, record.run_id
         generation = record.sequence - 1
         while True:
             held = records.best_flags(run_id)
-            won = flags_won(self.services, record, held) if auto_best else []
+            won = flags_won(self.services, record, held) if self.request.auto_best else []
             try:
                 return records.commit_checkpoint(record, best=won, expected_generation=generation), won, held
             except StaleGenerationError:
@@ -237,12 +238,13 @@ class _SaveJob:
                 generation = current.generation
 
     def _move_refs(self, record: CheckpointRecord, won: list[BestFlag]) -> None:
-        try:
-            self.services.refs.move(record.run_name, "latest", record.id)
-            for flag in won:
-                self.services.refs.move(record.run_name, f"best-{flag.metric}", record.id)
-        except (OSError, StorageError) as error:  # the checkpoint is safe; only the pointers for people are stale
-            _log.warning("checkpoint %s is saved, but its pointers could not be moved: %s", record.id, error)
+        for name in ("latest", *(f"best-{flag.metric}" for flag in won)):
+            try:
+                self.services.refs.move(record.run_name, name, record.id)
+            except (OSError, StorageError) as error:  # the checkpoint is safe; only a pointer for people is stale
+                _log.warning(
+                    "checkpoint %s is saved, but its pointer %r could not be moved: %s", record.id, name, error
+                )
 
     def _tell(
         self, record: CheckpointRecord, won: list[BestFlag], held: Mapping[str, BestFlag], watch: Stopwatch
@@ -251,7 +253,7 @@ class _SaveJob:
         assert self._backend is not None
         self.operation.fire(
             HookEvent.AFTER_CHECKPOINT_SAVE,
-            file_path=self._backend.file_path(record.id),
+            file_path=path_or_none(self._backend, record.id),
             epoch=record.epoch,
             step=record.step,
             loss=record.loss,
@@ -278,17 +280,66 @@ class _SaveJob:
                 previous_value=before.value if before else None,
             )
 
-    def clean_up(self) -> bool:
+    def broke_off(self, error: BaseException) -> None:
+        """Put back what the save had taken, remove what it had written, and tell."""
+        if self.stage == "committed":
+            return
+        recorded = self._is_recorded()
+        if recorded:  # interrupted after the commit, or ended by a hook on it: the checkpoint is there
+            self.state.parent_id = self._written
+            return
+        self.state.put_back(self._collected)
+        if self.stage == "check" or (self.stage == "before" and isinstance(error, OperationVetoed)):
+            return  # nothing was announced; or it was, and a veto is an end of its own
+        try:
+            self.operation.fire(
+                HookEvent.ON_CHECKPOINT_SAVE_ERROR,
+                error=error,
+                stage=self.stage,
+                epoch=self.epoch,
+                step=self.step,
+                file_path=None,
+                cleaned_up=recorded is False and self._clean_up(error),
+            )
+        except Exception as another:  # the save's own error is the one to raise
+            _log.warning("a hook on the failed save failed too: %s: %s", type(another).__name__, another)
+
+    def _is_recorded(self) -> bool | None:
+        """Whether the commit went through after all; None where that cannot be told, and nothing may be removed."""
+        if self._written is None or self.stage != "commit":
+            return False
+        try:
+            return self.services.records.get_checkpoint(self._written) is not None
+        except (OSError, CheckpointEngineError) as error:
+            _log.warning("checkpoint %s is stored, and whether it is recorded is unknown: %s", self._written, error)
+            return None
+
+    def _clean_up(self, error: BaseException) -> bool:
         """Remove what was written but not committed. Returns whether nothing of it is left."""
         if self._backend is None or self._written is None:
             return True
+        if self.stage == "write" and isinstance(error, Exception):
+            return True  # a write that fails leaves nothing; one that was interrupted may have been through
         try:
-            if self._written in set(self._backend.list_ids()) and self.stage == "commit":
+            if self._written in set(self._backend.list_ids()):
                 self._backend.forget(self._written)
-        except (OSError, CheckpointEngineError) as error:
-            _log.warning("what was left of the failed save %s could not be removed: %s", self._written, error)
+        except (OSError, CheckpointEngineError) as failure:
+            _log.warning("what was left of the failed save %s could not be removed: %s", self._written, failure)
             return False
         return True
+
+
+def _numbers(metrics: object) -> dict[str, float]:
+    """Return metrics as plain numbers. Raises ``MetricError`` naming the one that is none, ``ConfigurationError``."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise ConfigurationError(f"metrics is a {_kind(metrics)}: give a mapping, such as {{'val_loss': 0.1}}")
+    return {name: as_metric_value(name, value) for name, value in metrics.items()}
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _json_number(value: float) -> JSON:
@@ -296,14 +347,3 @@ def _json_number(value: float) -> JSON:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     return value
-
-
-def _checked_tags(tags: object) -> dict[str, str]:
-    if not isinstance(tags, Mapping):
-        raise ConfigurationError(f"tags must be a list of labels or a mapping of strings, not {type(tags).__name__}")
-    bad = [
-        f"{key!r}: {value!r}" for key, value in tags.items() if not (isinstance(key, str) and isinstance(value, str))
-    ]
-    if bad:
-        raise ConfigurationError(f"tags must be strings; not so: {', '.join(bad)}")
-    return dict(tags)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import Analyzer, FrameworkAdapter, RecordStore, RunRecord, StorageBackend
+from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
+
+_log = logging.getLogger("model_checkpoint")
 
 
 class Adapters(Protocol):
@@ -93,7 +99,39 @@ class RunState:
 
     record: RunRecord
     metrics: Analyzer | None = None
-    pending: dict[str, float] = field(default_factory=dict)
-    """Last value of every metric collected since the previous save."""
     parent_id: str | None = None
     """The checkpoint that the next one continues from."""
+    _pending: dict[str, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def note(self, name: str, value: float) -> None:
+        """Remember the last value of a metric for the next checkpoint. Other threads go on doing so during a save."""
+        with self.lock:
+            self._pending[name] = value
+
+    def take_pending(self) -> dict[str, float]:
+        """Return the last value of every metric noted since this was last called, and forget them."""
+        with self.lock:
+            taken, self._pending = self._pending, {}
+            return taken
+
+    def put_back(self, taken: Mapping[str, float]) -> None:
+        """Remember again what a save that failed had taken; what was noted meanwhile is newer."""
+        with self.lock:
+            self._pending = {**taken, **self._pending}
+
+
+def mark_damaged(services: Services, checkpoint_id: str, damage: str) -> None:
+    """Write or clear the mark. Where that cannot be done a warning says so: the damage itself is what must be told."""
+    try:
+        services.records.mark_damaged(checkpoint_id, damage)
+    except CheckpointEngineError as error:
+        _log.warning("checkpoint %s could not be marked (%s): %s", checkpoint_id, damage or "sound again", error)
+
+
+def path_or_none(backend: StorageBackend, checkpoint_id: str) -> Path | None:
+    """Return the file that other tools open, or None where there is none or it is gone."""
+    try:
+        return backend.file_path(checkpoint_id)
+    except (CheckpointNotFoundError, OSError):
+        return None

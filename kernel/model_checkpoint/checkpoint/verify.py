@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import CheckpointRecord, VerifyReport
 from model_checkpoint.errors import CheckpointNotFoundError
@@ -17,10 +17,7 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
     operation = Operation(services)
     operation.about(record.id)
     backend = services.backends.open(record.backend)
-    try:
-        path = backend.file_path(record.id)
-    except (CheckpointNotFoundError, OSError):
-        path = None
+    path = path_or_none(backend, record.id)
     operation.fire(HookEvent.BEFORE_INTEGRITY_CHECK, file_path=path, algorithm="sha256", depth="full")
     watch = Stopwatch()
     try:
@@ -36,7 +33,7 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
         duration_s=watch.elapsed_s,
     )
     if not report.ok:
-        services.records.mark_damaged(record.id, "; ".join(report.bad_parts) or "does not verify")
+        mark_damaged(services, record.id, "; ".join(report.bad_parts) or "does not verify")
         operation.fire(
             HookEvent.ON_INTEGRITY_FAILURE,
             file_path=path,
@@ -46,5 +43,5 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
             action="mark",
         )
     elif record.damage:
-        services.records.mark_damaged(record.id, "")
+        mark_damaged(services, record.id, "")
     return report

@@ -12,12 +12,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
+from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.errors import (
     CheckpointExistsError,
+    IntegrityError,
     StorageError,
     StorageFullError,
     StorageReadOnlyError,
@@ -28,6 +32,23 @@ T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_LOCKED = {errno.EAGAIN, errno.EACCES}
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
+PUBLISH_TIMEOUT_S = 60.0
+"""How long to wait for another live process that is giving a file the same name. It takes milliseconds."""
+
+
+class HeldLock:
+    """An exclusive lock that this process holds; the operating system lets go of it when the process dies."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor, self.path = descriptor, path
+
+    def close(self) -> None:
+        """Let go of it. A forked child has a copy, and closing that one leaves the lock with its parent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class FsOps:
@@ -40,8 +61,11 @@ class FsOps:
             missing.append(path)
             path = path.parent
         for directory in reversed(missing):
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.mkdir(directory)
+            except FileExistsError:  # another process was faster, or something that is no directory is in the way
+                if not directory.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
             self.sync_dir(directory.parent)
 
     def create(self, path: Path) -> IO[bytes]:
@@ -86,26 +110,51 @@ class FsOps:
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(path)
 
-    def read(self, path: Path) -> bytearray:
-        """Return the whole file as memory that may be written to."""
-        with open(path, "rb", buffering=0) as file:
-            data = bytearray(os.fstat(file.fileno()).st_size)
-            view, filled = memoryview(data), 0
-            while filled < len(data):
-                count = file.readinto(view[filled:])
-                if not count:
-                    break
-                filled += count
-            view.release()
+    def open_regular(self, path: Path) -> IO[bytes]:
+        """Open a file for reading, unbuffered. Raises FileNotFoundError, and ``IntegrityError`` for what is no file.
+
+        A symbolic link is not followed, and opening a FIFO that nobody writes to does not wait.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            descriptor = os.open(path, flags)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket or a device without a driver
+                raise _no_file(path) from None
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return open(descriptor, "rb", buffering=0)
+        os.close(descriptor)
+        raise _no_file(path)
+
+    def read(self, path: Path, *, limit: int) -> bytearray:
+        """Return the whole file as memory that may be written to.
+
+        Raises FileNotFoundError, and ``IntegrityError`` for what is no file or longer than `limit` bytes, before any
+        memory is taken.
+        """
+        with self.open_regular(path) as file:
+            nbytes = os.fstat(file.fileno()).st_size
+            if nbytes > limit:
+                raise IntegrityError(
+                    f"{path} is {nbytes} bytes long where at most {limit} are expected; it was left as it is",
+                    path=str(path),
+                    expected=str(limit),
+                    actual=str(nbytes),
+                )
+            data = bytearray(nbytes)
+            filled = 0
+            with memoryview(data) as view:
+                while filled < nbytes and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+                    filled += count
             del data[filled:]
-            data += file.read() or b""  # it may have grown since it was measured
         return data
 
     def list_dir(self, path: Path) -> list[str]:
         """Return the names in a directory, sorted; none if there is no such directory."""
         try:
             return sorted(os.listdir(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def size(self, path: Path) -> int | None:
@@ -114,6 +163,39 @@ class FsOps:
             return os.stat(path).st_size
         except FileNotFoundError:
             return None
+
+    def identity(self, path: Path) -> tuple[int, int] | None:
+        """Return what two names of one file have in common, or None where there is nothing of that name."""
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_dev, found.st_ino
+
+    def lock(self, path: Path, *, timeout_s: float = 0.0) -> HeldLock | None:
+        """Take the lock on `path`, creating the file; return None where another holds it for `timeout_s` seconds.
+
+        Whoever lets go may remove the file first. Raises ``StorageError`` where the file system has no locks.
+        """
+        watch, pause_s = Stopwatch(), _FIRST_PAUSE_S
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            held = HeldLock(os.open(path, flags, 0o666), path)
+            try:
+                taken = _flock(held._descriptor, path)
+                opened = os.fstat(held._descriptor)
+                # the holder before us may have removed the file: then others lock a new one, and ours is nobody's
+                if taken and self.identity(path) == (opened.st_dev, opened.st_ino):
+                    return held
+            except BaseException:
+                held.close()
+                raise
+            held.close()
+            if not taken:
+                if watch.elapsed_s >= timeout_s:
+                    return None
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 class FullWriter:
@@ -146,31 +228,91 @@ def write_temp(fs: FsOps, path: Path, fill: Callable[[FullWriter], T]) -> T:
     return result
 
 
+@contextlib.contextmanager
+def locked(fs: FsOps, path: Path, *, timeout_s: float = PUBLISH_TIMEOUT_S) -> Iterator[None]:
+    """Hold the lock on `path`, which exists only for so long. Raises ``StorageError`` after `timeout_s` seconds."""
+    held = fs.lock(path, timeout_s=timeout_s)
+    if held is None:
+        raise StorageError(
+            f"another process has held {path} for {timeout_s:.0f} s: it may be stopped or hang; end it and try again"
+        )
+    try:
+        yield
+    finally:
+        try:
+            with contextlib.suppress(OSError):  # an unlocked file in the way stops nobody
+                fs.unlink(path)
+        finally:
+            held.close()
+
+
 def publish_new(fs: FsOps, temp: Path, target: Path) -> None:
     """Give `temp` its final name, durably, unless that name is taken: then ``CheckpointExistsError``.
 
-    A hard link is exclusive and atomic. Where the file system has none, the name is claimed first and renamed over.
+    A hard link is exclusive and atomic, and leaves `temp` for the caller to remove. Where the file system has none,
+    `temp` is renamed, under a lock that all publishers of that name take, since a rename would replace what is there.
     """
     try:
         fs.link(temp, target)
-    except FileExistsError:
-        raise CheckpointExistsError(f"{target} exists already; a stored checkpoint is never overwritten") from None
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if (published := fs.identity(target)) is not None and published == fs.identity(temp):
+            pass  # a file server linked it and its answer was lost: the repeated request found the name taken
+        elif isinstance(error, FileExistsError):
+            raise _taken(target) from None
+        elif error.errno in _NO_LINKS:
+            with locked(fs, target.with_name(f".{target.name}.lock")):
+                if fs.identity(target) is not None:
+                    raise _taken(target) from None
+                fs.rename(temp, target)
+        else:
             raise
-        if fs.size(target) is not None:
-            raise CheckpointExistsError(f"{target} exists already; a stored checkpoint is never overwritten") from None
-        fs.rename(temp, target)
-    fs.sync_dir(target.parent)
-    fs.unlink(temp)
+    try:
+        fs.sync_dir(target.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fs.unlink(target)  # whoever is told that this failed must not find it there
+        raise
 
 
 def replace_file(fs: FsOps, target: Path, data: bytes) -> None:
     """Put `data` at `target`, atomically and durably, whatever was there before."""
     temp = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     write_temp(fs, temp, lambda out: out.write(memoryview(data)))
-    fs.rename(temp, target)
+    try:
+        fs.rename(temp, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fs.unlink(temp)
+        raise
     fs.sync_dir(target.parent)
+
+
+def _no_file(path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{path} is no regular file but a directory, symbolic link, pipe, socket or device; nothing was read from it",
+        path=str(path),
+    )
+
+
+def _taken(target: Path) -> CheckpointExistsError:
+    return CheckpointExistsError(f"{target} exists already; a stored checkpoint is never overwritten")
+
+
+def _flock(descriptor: int, path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        raise StorageError(f"{path} cannot be locked: this operating system has no flock; use Linux or macOS") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _LOCKED:
+            return False
+        raise StorageError(
+            f"{path} cannot be locked: {error.strerror}. The file system offers no file locks; choose another"
+            " checkpoint_dir (argument or MCE_CHECKPOINT_DIR)"
+        ) from error
+    return True
 
 
 @contextlib.contextmanager
@@ -178,9 +320,7 @@ def typed_errors(doing: str, path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into the engine's, naming the path and what to do."""
     try:
         yield
-    except StorageError:
-        raise
-    except CheckpointExistsError:
+    except (StorageError, CheckpointExistsError):
         raise
     except OSError as error:
         if error.errno in _FULL:
@@ -194,3 +334,16 @@ def typed_errors(doing: str, path: Path) -> Iterator[None]:
                 " (argument or MCE_CHECKPOINT_DIR) or change the permissions"
             ) from error
         raise StorageError(f"{doing} {path} failed: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def typed_read_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while `path` is read into ``StorageError``, naming it."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"reading {path} failed: {error.strerror or error}. It was left as it is") from error
+    except MemoryError as error:
+        raise StorageError(f"reading {path} failed: it does not fit into memory") from error

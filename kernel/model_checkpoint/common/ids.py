@@ -13,6 +13,7 @@ import secrets
 from model_checkpoint.errors import InvalidNameError
 
 MAX_NAME_LENGTH = 128
+_MAX_RUN_IN_ID = 80  # leaves room for epoch, step and tail in the 128 characters of an id
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+=-]*[A-Za-z0-9_+=-])?")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 
@@ -51,9 +52,12 @@ def slug(text: str) -> str:
 def checkpoint_id(run_name: str, *, epoch: int | None, step: int | None, sequence: int, tail_length: int = 2) -> str:
     """Return the id of a save: the same arguments give the same id in every process.
 
-    `sequence` is the number of the save within its run. A longer tail settles the rare clash.
+    `sequence` is the number of the save within its run. A longer tail settles the rare clash. Of a run name beyond 80
+    characters the end is replaced by a digest of the whole.
     """
     parts = [run_name]
+    if len(run_name) > _MAX_RUN_IN_ID:
+        parts = [run_name[: _MAX_RUN_IN_ID - 9], hashlib.sha256(run_name.encode()).hexdigest()[:8]]
     if epoch is not None:
         parts.append(f"e{epoch:04d}")
     if step is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import re
 from typing import Literal
 
@@ -42,14 +44,18 @@ def as_metric_value(name: object, value: object) -> float | int:
 
 
 def checked_step(step: object, what: str = "step") -> int | None:
-    """Return `step` if it is None or an int from 0 to 2**63 - 1. Raises ``MetricError`` that calls it `what`."""
+    """Return `step` as None or an int from 0 to 2**63 - 1: numpy's and torch's integers are taken, floats are not.
+
+    Raises ``MetricError`` that calls it `what`.
+    """
     if step is None:
         return None
     hint = f"convert it with int({what})"
-    if isinstance(step, int) and not isinstance(step, bool):
-        if 0 <= step <= MAX_STEP:
-            return int(step)
-        hint = "count from 0"
+    with contextlib.suppress(TypeError):  # a float, a string, a tensor of several elements
+        number = None if isinstance(step, bool) else operator.index(step)  # type: ignore[arg-type]
+        if number is not None and 0 <= number <= MAX_STEP:
+            return number
+        hint = hint if number is None else "count from 0"
     raise MetricError(f"{what}={_shown(step)} ({_kind(step)}) is neither None nor an int from 0 to 2**63 - 1: {hint}")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
 from model_checkpoint.errors import ConfigurationError
 
+_SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -23,7 +25,9 @@ def load_config(
 ) -> KernelConfig:
     """Return the settings that hold now. Raises ``ConfigurationError`` naming the variable at fault."""
     defaults = KernelConfig()
-    url = database_url or environ.get("MCE_DATABASE_URL") or defaults.database.url
+    url: object = database_url or environ.get("MCE_DATABASE_URL") or defaults.database.url
+    if not isinstance(url, str):
+        raise ConfigurationError(f"database_url is a {type(url).__name__}: write it as text, sqlite:///{url}")
     directory = checkpoint_dir or environ.get("MCE_CHECKPOINT_DIR") or _beside(url)
     return KernelConfig(
         database=DatabaseConfig(url),
@@ -38,9 +42,8 @@ def load_config(
 
 def _beside(url: str) -> Path:
     """Return ``checkpoints/`` beside an SQLite file, or in the working directory for any other record store."""
-    prefix = "sqlite:///"
-    file = url[len(prefix) :].partition("?")[0] if url.startswith(prefix) else ""
-    return Path(file).parent / "checkpoints" if file and file != ":memory:" else Path("checkpoints")
+    file = _SQLITE_FILE.match(url)
+    return Path(file[1]).parent / "checkpoints" if file else Path("checkpoints")
 
 
 def _flag(argument: bool | None, environ: Mapping[str, str], variable: str) -> bool:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model_checkpoint.common.urls import masked
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class DatabaseConfig:
     """Where records go."""
 
     url: str = "sqlite:///experiments.db"
-    """``MCE_DATABASE_URL``"""
+    """``MCE_DATABASE_URL``. May hold a password; `shown` does not."""
+
+    @property
+    def shown(self) -> str:
+        """The URL with its secrets masked."""
+        return masked(self.url)
+
+    def __repr__(self) -> str:
+        return f"DatabaseConfig(url={self.shown!r})"
 
 
 @dataclass(frozen=True, slots=True)

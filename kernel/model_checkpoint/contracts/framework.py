@@ -8,8 +8,9 @@ The rules, each tested for every built-in:
 1. ``capture`` returns nested dicts, lists and leaves; it copies no tensor and changes nothing, RNG streams included.
 2. ``restore_into(obj, capture(obj))`` on a second object of the same make gives it the same state, bit for bit.
 3. ``check`` changes nothing and reports every missing key, unexpected key and mismatch at once.
-4. ``view`` and ``from_buffer`` are inverse: dtype, shape, strides and bytes come back as they were, and two tensors that
-   shared memory share it again.
+4. ``view`` and ``from_view`` are inverse: dtype, shape and elements come back bit for bit, on the CPU, and tensors that
+   shared memory share it again, with their strides. A lone tensor without gaps keeps its order of dimensions in memory
+   (channels last); one with gaps comes back C-contiguous, and a tensor of no elements has no strides to keep.
 5. ``capture_rng`` draws nothing from the streams; after ``restore_rng`` they continue as they would have.
 """
 
@@ -41,8 +42,11 @@ class TensorView:
     """Return its elements as C-contiguous little-endian bytes (format ``B``); may be the live memory itself."""
     span: Callable[[int, int], memoryview]
     """``span(start, stop)``: the raw bytes [start, stop) of the storage."""
+    backwards: bool = False
+    """`contiguous` gives the elements in another order than memory does: an axis of the array runs backwards."""
     attributes: Mapping[str, JSON] = field(default_factory=dict)
-    """What else is needed to rebuild it, such as ``{"as": "torch.parameter"}``; ``as`` begins with a package."""
+    """What else is needed to rebuild it, such as ``{"as": "torch.parameter"}``; ``as`` begins with a package. How a lone
+    tensor lay in memory belongs here too: `contiguous` gives its elements in C order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class FrameworkAdapter(Protocol):
         """Return the object's state as a tree of values and live tensors."""
 
     def check(self, obj: Any, state: object) -> Mismatches:
-        """Compare a stored state with a live object and change nothing."""
+        """Compare a stored state with a live object and change nothing. The state may be of another kind altogether."""
 
     def restore_into(self, obj: Any, state: object, *, strict: bool) -> None:
         """Put `state` into `obj` in place. With ``strict=False`` what does not fit is left as it is."""
@@ -107,10 +111,14 @@ class FrameworkAdapter(Protocol):
         offset: int,
         attributes: Mapping[str, JSON],
     ) -> object:
-        """Return the tensor that lies in `base` from byte `offset` on; ``strides=None`` means C-contiguous."""
+        """Return the tensor that lies in `base` from byte `offset` on; ``strides=None`` means C-contiguous.
+
+        Every argument comes from a file. Raises ``StateDecodeError`` where one element would lie outside of `base`;
+        ``model_checkpoint.common.strides.check_within`` does the arithmetic.
+        """
 
     def from_leaf(self, kind: str, value: object) -> object:
-        """Rebuild a `TypedLeaf`."""
+        """Rebuild a `TypedLeaf`; `value` comes from a file. Raises ``StateDecodeError`` or any other exception."""
 
     def capture_rng(self) -> object | None:
         """Return the state of the framework's global random streams, or None where it has none."""

@@ -11,9 +11,10 @@ The rules, numbered as ``model_checkpoint.testing.RecordStoreTests`` tests them:
 4.  It raises ``StaleGenerationError`` and writes nothing when the run's generation is not ``expected_generation``.
 5.  A second row with the same id raises ``CheckpointExistsError`` and changes nothing.
 6.  ``list_checkpoints`` and ``list_runs`` give the newest first: by sequence within a run, by creation between runs.
-7.  ``best_checkpoint`` ranks finite values only, never a damaged checkpoint; of equals the earlier one wins.
+7.  ``best_checkpoint`` ranks finite values only, never a damaged checkpoint; of equals the earlier one wins. Marking a
+    checkpoint as damaged hands its best flags to the best of the rest; clearing the mark gives them back.
 8.  Points read back in the order of step, then of writing; of points with the same metric and step the last one wins.
-9.  ``delete_checkpoint`` takes its metrics, tags and best flags with it.
+9.  ``delete_checkpoint`` takes its metrics and tags with it, and hands its best flags to the best of the rest.
 10. ``query_checkpoints`` binds every value; a query that cannot be read raises ``QuerySyntaxError`` with a position.
 11. Opening a store from a newer version raises ``SchemaVersionError``; one from an older version is migrated. Several
     processes may open a new store at once.

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts.state import CheckpointPayload
 
 
@@ -133,6 +134,7 @@ class StorageBackendDescriptor:
     """What ``register_storage_backends`` returns for each backend."""
 
     name: str
-    open: Callable[[Path], StorageBackend]
-    """Called with the backend's own directory, which may not exist yet."""
+    open: Callable[[Path, FsOps], StorageBackend]
+    """Called with the backend's own directory, which may not exist yet, and the object that every file-system call
+    must go through."""
     summary: str = ""

@@ -19,7 +19,7 @@ def start(
     experiment: str,
     *,
     config: Mapping[str, JSON] | None = None,
-    tags: Mapping[str, str] | None = None,
+    tags: Iterable[str] | Mapping[str, str] | None = None,
     keep: str | None = None,
     run: str | None = None,
     database_url: str | None = None,
@@ -67,7 +67,7 @@ class Run:
         *,
         run: str | None = None,
         config: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Iterable[str] | Mapping[str, str] | None = None,
     ) -> None:
         self.kernel = kernel
         self.manager = EnhancedCheckpointManager(
@@ -94,7 +94,7 @@ class Run:
 
         Raises ``KernelError`` after the first save or log, ``NothingToResumeError``, ``StateMismatchError``.
         """
-        if not objects:
+        if all(obj is None for obj in objects.values()):
             raise ConfigurationError("give resume() the objects of the training: model=..., optimizer=..., loader=...")
         if self.kernel.active_run is not None:
             raise KernelError("call resume() before the first save() or log(): the run has begun already")

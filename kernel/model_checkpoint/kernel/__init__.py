@@ -4,6 +4,7 @@
 """
 
 from model_checkpoint.hooks import hookimpl
-from model_checkpoint.kernel.kernel import KERNEL_API, Kernel
+from model_checkpoint.kernel.kernel import Kernel
+from model_checkpoint.kernel.opening import KERNEL_API
 
 __all__ = ["KERNEL_API", "Kernel", "hookimpl"]

@@ -40,12 +40,12 @@ class BackendSet:
                 backend = self._open.get(name)
                 if backend is None:
                     self._prepare_root()
-                    backend = self._open[name] = descriptor.open(self._root / name)
+                    backend = self._open[name] = descriptor.open(self._root / name, self._fs)
         return backend
 
     def open_elsewhere(self, name: str, root: Path) -> StorageBackend:
         """Open a backend in another directory, for exports. The caller closes it."""
-        return self.descriptor(name).open(root)
+        return self.descriptor(name).open(root, self._fs)
 
     def by_suffix(self, suffix: str) -> str | None:
         """Return the name of the first backend whose files end in `suffix`, or None."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from model_checkpoint.checkpoint.services import Services
 from model_checkpoint.config import KernelConfig
-from model_checkpoint.contracts import CheckpointRecord
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.contracts import JSON, CheckpointRecord, StorageBackend
+from model_checkpoint.errors import (
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    ConfigurationError,
+    IntegrityError,
+)
 from model_checkpoint.kernel.backends import BackendSet
 
 SUFFIXES = {"pt": ".pt", "pth": ".pt", "pytorch": ".pt", "safetensors": ".safetensors"}
 DEFAULT_FORMAT = "safetensors"
+SOURCE = "exported_from"
+"""The entry of an export's metadata that says which stored bytes it was made of."""
 
 
 def checkpoint_file(
@@ -32,10 +40,26 @@ def checkpoint_file(
         raise ConfigurationError(f"no storage backend writes {wanted or DEFAULT_FORMAT} files: is its plugin enabled?")
     exports = backends.open_elsewhere(writer, config.storage.checkpoint_dir / "exports" / writer)
     try:
-        if record.id not in set(exports.list_ids()):
-            exports.write(backend.read(record.id, expected_digest=record.digest or None))
+        source: dict[str, JSON] = {"backend": record.backend, "digest": record.digest}
+        if not _is_current(exports, record.id, source):
+            payload = backend.read(record.id, expected_digest=record.digest or None)
+            payload = replace(payload, metadata={**payload.metadata, SOURCE: source})
+            try:
+                exports.write(payload)
+            except CheckpointExistsError:
+                if not _is_current(exports, record.id, source):  # else another process was faster with the same
+                    exports.forget(record.id)
+                    exports.write(payload)
         path = exports.file_path(record.id)
     finally:
         exports.close()
     assert path is not None
     return path
+
+
+def _is_current(exports: StorageBackend, checkpoint_id: str, source: JSON) -> bool:
+    """Say whether the export is whole and of this checkpoint: ids return when a run is deleted and made again."""
+    try:
+        return exports.read(checkpoint_id).metadata.get(SOURCE) == source
+    except (CheckpointNotFoundError, IntegrityError):
+        return False

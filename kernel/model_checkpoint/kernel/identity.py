@@ -6,13 +6,19 @@ process that resumes takes the newest unfinished run of its experiment that no o
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps, typed_errors
 from model_checkpoint.common.ids import checked_name, slug
+
+LOCK = "lock"
+START_TIMEOUT_S = 60.0
+_log = logging.getLogger("model_checkpoint")
 
 
 def stated_run(experiment: str, run: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -29,32 +35,61 @@ def stated_run(experiment: str, run: str | None, environ: Mapping[str, str] = os
 
 
 def default_experiment() -> str:
-    """Return the name of the script that runs, or ``default`` where there is none."""
-    stem = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
-    return slug(stem) if stem and not stem.startswith(("-", "__", "ipykernel")) else "default"
+    """Return the name of the script or package that runs, or ``default`` where there is none."""
+    script = Path(sys.argv[0] if sys.argv else "")
+    stem = script.parent.name if script.stem == "__main__" else script.stem  # python -m package
+    return slug(stem) if stem and not stem.startswith("-") and "kernel_launcher" not in stem else "default"
+
+
+@contextlib.contextmanager
+def one_at_a_time(runs_root: Path, fs: FsOps) -> Iterator[None]:
+    """Let one process at a time look for its run: a new run is recorded a moment before its lock is taken."""
+    from filelock import FileLock, Timeout  # imports asyncio: not at the top
+
+    with typed_errors("preparing", runs_root):
+        fs.make_dirs(runs_root)
+        lock = FileLock(str(runs_root / ".starting"), timeout=START_TIMEOUT_S, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:  # whoever holds it is stuck; unguarded is better than not at all
+            _log.warning("another process has been starting a run in %s for %g s", runs_root, START_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class RunLock:
-    """Held for as long as a process works on a run; the operating system lets go of it when the process dies."""
+    """Held for as long as a process works on a run; the operating system lets go of it when the process dies.
 
-    def __init__(self, runs_root: Path, run_name: str, fs: FsOps) -> None:
-        from filelock import FileLock  # imports asyncio: not at the top
+    It is a file beside the run's pointers, or several: a run that goes on in another directory is locked in both.
+    """
 
-        folder = runs_root / run_name
-        with typed_errors("preparing", folder):
-            fs.make_dirs(folder)
-        self._lock = FileLock(str(folder / "lock"), timeout=0)
+    def __init__(self, run_name: str, roots: Sequence[Path], fs: FsOps) -> None:
+        from filelock import FileLock
+
+        self._locks = []
+        for root in roots:
+            folder = root / run_name
+            with typed_errors("preparing", folder):
+                fs.make_dirs(folder)
+            # not thread_local: the thread that ends a run need not be the one that began it
+            self._locks.append(FileLock(str(folder / LOCK), timeout=0, thread_local=False))
 
     def take(self) -> bool:
         """Return whether this process holds the lock now."""
         from filelock import Timeout
 
-        try:
-            self._lock.acquire()
-        except Timeout:
-            return False
+        for lock in self._locks:
+            with typed_errors("locking", Path(lock.lock_file)):
+                try:
+                    lock.acquire()
+                except Timeout:
+                    self.release()
+                    return False
         return True
 
     def release(self) -> None:
         """Let go of it."""
-        self._lock.release()
+        for lock in self._locks:
+            lock.release()

@@ -4,58 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from model_checkpoint.checkpoint.load import LoadRequest, load
-from model_checkpoint.checkpoint.refs import FileRefs
+from model_checkpoint.checkpoint.delete import delete
+from model_checkpoint.checkpoint.load import LoadRequest, load, load_latest
 from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 from model_checkpoint.checkpoint.resume import resume
 from model_checkpoint.checkpoint.save import SaveRequest, save
-from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.services import Operation
 from model_checkpoint.checkpoint.verify import verify
-from model_checkpoint.checkpoint.which import checked_mode, resolve
+from model_checkpoint.checkpoint.which import Scope, checked_mode, resolve
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.config import KernelConfig, load_config
-from model_checkpoint.contracts import (
-    JSON,
-    Analyzer,
-    CheckpointRecord,
-    MetricAggregate,
-    RecordStore,
-    RunStatus,
-    VerifyReport,
-)
-from model_checkpoint.errors import (
-    CheckpointNotFoundError,
-    KernelClosedError,
-    KernelError,
-    UnknownSchemeError,
-)
+from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, MetricAggregate, RunStatus, VerifyReport
+from model_checkpoint.errors import KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
-from model_checkpoint.kernel import open_kernels
-from model_checkpoint.kernel.adapters import AdapterSet
-from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel import open_kernels, opening
 from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
-from model_checkpoint.kernel.records import HookedRecords
-from model_checkpoint.kernel.runs import RunStarter
+from model_checkpoint.kernel.runs import RunPlan, RunStarter
 from model_checkpoint.kernel.session import RunSession
-from model_checkpoint.plugins import PluginSet, discover
+from model_checkpoint.plugins import PluginSet
 
-KERNEL_API = "1.0"
-"""The version of what plugins may rely on."""
+DRAIN_S = 30.0
+"""How long `Kernel.close` waits for BACKGROUND hooks."""
 
 
 class Kernel:
     """Opens plugins, records and storage, and carries every operation to them. Made by `Kernel.open`.
 
-    Safe to use from several threads; a save is one at a time. Closing ends the current run.
+    Safe to use from several threads. A save is one at a time, and so are the beginning and the end of a run; metrics
+    and loads wait for none of them. A hook that runs on another thread (with a timeout, async) must therefore not save.
+    Closing ends the current run.
     """
 
     def __init__(self, config: KernelConfig, *, metric_modes: Mapping[str, str] | None = None) -> None:
@@ -66,6 +51,7 @@ class Kernel:
         self._metric_modes = {name: checked_mode(name, mode) for name, mode in (metric_modes or {}).items()}
         self._analyzers: dict[str, Analyzer] = {}
         self._session: RunSession | None = None
+        self._plan = RunPlan()
         self._lock = threading.RLock()
         self._closed = False
 
@@ -108,58 +94,23 @@ class Kernel:
             quiet=quiet,
         )
         kernel = cls(config, metric_modes=metric_modes)
-        for plugin in early:
-            kernel.plugins.add(plugin)
-        kernel._load_plugins(plugins)
-        for plugin in register:
-            kernel.plugins.add(plugin)
+        opening.add_objects(kernel.plugins, early)
+        kernel.plugins.load_found(opening.wanted_plugins(plugins))
+        opening.add_objects(kernel.plugins, register)
         kernel._wire(fs or FsOps())
-        open_kernels.add(kernel)
         return kernel
 
-    def _load_plugins(self, wanted: str | Iterable[str]) -> None:
-        found = discover()
-        if wanted == "builtin":
-            found = [plugin for plugin in found if plugin.is_builtin]
-        elif wanted != "all":
-            names = {wanted} if isinstance(wanted, str) else set(wanted)
-            if missing := sorted(names - {plugin.name for plugin in found}):
-                raise KernelError(
-                    f"no plugin is called {', '.join(missing)}; installed: {', '.join(p.name for p in found) or 'none'}"
-                )
-            found = [plugin for plugin in found if plugin.name in names]
-        self.plugins.load_found(found)
-
     def _wire(self, fs: FsOps) -> None:
-        provided, root = self.plugins.provided, self.config.storage.checkpoint_dir
-        self.backends = BackendSet(provided.storage, root, self.config.storage.backend, fs)
-        self.backends.descriptor(self.backends.default)  # a wrong name is told now, not at the first save
-        self.records = HookedRecords(self._open_records(self.config.database.url), self.hooks)
-        self.services = Services(
-            hooks=self.hooks,
-            records=self.records,
-            adapters=AdapterSet(provided.adapters),
-            backends=self.backends,
-            refs=FileRefs(root / "runs", fs),
-            metric_modes=self._metric_modes,
-        )
-        self._starter = RunStarter(self.services, root / "runs", fs, lambda: self._new_analyzer("metrics"))
-        if not self.config.quiet:
-            print(f"records {self.records.url}, checkpoints {root} ({self.backends.default})", file=sys.stderr)
-        self.fire(
-            HookEvent.ON_SYSTEM_START,
-            config=self.config,
-            plugins=[info.name for info in self.plugins.list()],
-            kernel_version=_own_version(),
-            kernel_api=KERNEL_API,
-        )
-
-    def _open_records(self, url: str) -> RecordStore:
-        scheme = url.partition(":")[0].partition("+")[0]
-        descriptor = self.plugins.provided.schemes.get(scheme)
-        if descriptor is None:
-            raise UnknownSchemeError(scheme, self.plugins.provided.schemes.names())
-        return descriptor.open(url)
+        parts = opening.assemble(self.config, self.hooks, self.plugins.provided, self._metric_modes, fs)
+        self.backends, self.records, self.services = parts.backends, parts.records, parts.services
+        runs_root = self.config.storage.checkpoint_dir / "runs"
+        self._starter = RunStarter(self.services, runs_root, fs, lambda: self._new_analyzer("metrics"))
+        open_kernels.add(self)
+        try:
+            opening.announce(self)
+        except BaseException:
+            self.close()
+            raise
 
     # Which kernel
 
@@ -182,18 +133,16 @@ class Kernel:
 
     def fire(self, event: HookEvent | str, **fields: object) -> FireReport:
         """Fire an event on behalf of the current run. Raises ``OperationVetoed``, ``ContextFieldError``."""
-        return Operation(self.services, self._session.state.record if self._session else None).fire(
-            HookEvent(event), **fields
-        )
+        run = self._session.state.record if self._session else None
+        return Operation(self.services, run).fire(HookEvent(event), **fields)
 
     def analyzer(self, name: str) -> Analyzer:
         """Return this kernel's analyzer of that name, creating it at the first call. Raises ``KernelError``."""
-        with self._lock:
-            found = self._analyzers.get(name) or self._new_analyzer(name)
-            if found is None:
-                known = ", ".join(self.plugins.provided.analyzers.names()) or "none"
-                raise KernelError(f"no plugin provides an analyzer named {name!r}; known: {known}")
-            return self._analyzers.setdefault(name, found)
+        found = self._analyzers.get(name) or self._new_analyzer(name)
+        if found is None:
+            known = ", ".join(self.plugins.provided.analyzers.names()) or "none"
+            raise KernelError(f"no plugin provides an analyzer named {name!r}; known: {known}")
+        return self._analyzers.setdefault(name, found)
 
     def _new_analyzer(self, name: str) -> Analyzer | None:
         descriptor = self.plugins.provided.analyzers.get(name)
@@ -207,7 +156,7 @@ class Kernel:
         *,
         run: str | None = None,
         config: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Iterable[str] | Mapping[str, str] | None = None,
         adopt: bool = False,
     ) -> RunSession:
         """Begin a run of an experiment, or with `adopt` go on with the newest unfinished one.
@@ -215,8 +164,8 @@ class Kernel:
         `run`, ``MCE_RUN`` or the job scheduler's id name it outright. Raises ``RunInUseError``, ``KernelError`` when a
         run is active already, ``OperationVetoed``.
         """
-        self._check_open()
         with self._lock:
+            self._check_open()
             if self._session is not None and not self._session.ended:
                 raise KernelError(f"run {self._session.name!r} is active: end it before another one begins")
             self._session = self._starter.start(
@@ -231,16 +180,18 @@ class Kernel:
         *,
         run: str | None = None,
         config: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Iterable[str] | Mapping[str, str] | None = None,
     ) -> Iterator[RunSession]:
         """Begin a run and end it with the block: finished, failed by an exception, or preempted by Ctrl-C."""
         session = self.start_run(experiment, run=run, config=config, tags=tags)
         try:
             yield session
         except BaseException as error:
-            self.end_run(*open_kernels.outcome(error))
+            with self._lock:
+                session.end(*open_kernels.outcome(error))
             raise
-        self.end_run()
+        with self._lock:
+            session.end(RunStatus.FINISHED)
 
     def end_run(self, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
         """End the current run, if there is one."""
@@ -254,9 +205,16 @@ class Kernel:
         return self._session if self._session is not None and not self._session.ended else None
 
     def current_run(self) -> RunSession:
-        """Return the active run; without one, begin one of the experiment that is named like the script."""
+        """Return the active run; without one, begin one as planned, else of an experiment named like the script."""
+        active = self.active_run
+        if active is not None:
+            return active
         with self._lock:
-            return self.active_run or self.start_run()
+            return self.active_run or self.start_run(**self._plan.arguments())
+
+    def plan_run(self, plan: RunPlan) -> None:
+        """Say how a run begins that nobody begins outright; until one does, ``latest`` and the like look there."""
+        self._plan = plan
 
     # Metrics
 
@@ -266,7 +224,7 @@ class Kernel:
         *,
         step: int | None = None,
         epoch: int | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Iterable[str] | Mapping[str, str] | None = None,
     ) -> None:
         """Record metrics on the current run. Raises ``MetricError``."""
         self._check_open()
@@ -299,25 +257,25 @@ class Kernel:
 
         Objects are modules, optimizers, anything with ``state_dict()``, arrays, tensors and nested plain values.
         `tags` are labels or a mapping. Raises ``UnstorableStateError`` before anything is written, ``StorageError``,
-        ``OperationVetoed``, ``MetricError``.
+        ``OperationVetoed``, ``MetricError``, ``ConfigurationError``.
         """
-        self._check_open()
         request = SaveRequest(
-            objects=dict(objects),
+            objects=objects,
             epoch=epoch,
             step=step,
             loss=loss,
             val_loss=val_loss,
-            metrics=metrics or {},
-            tags=tags if isinstance(tags, Mapping) else dict.fromkeys(tags, ""),
-            metadata=metadata or {},
+            metrics=metrics,
+            tags=tags,
+            metadata=metadata,
             backend=backend,
             options=options or {},
             auto_best=auto_best,
         )
         with self._lock:
+            self._check_open()
             session = self.current_run()
-            session.flush()
+            session.try_flush()
             record = save(self.services, session.state, request)
             session.note_step(record.step)
             return record.id
@@ -333,16 +291,14 @@ class Kernel:
         """Load a checkpoint, every byte verified, and restore `into` in place.
 
         `which` is an id, ``latest``, ``best:<metric>`` or ``tag:<tag>``. ``latest`` falls back to the newest older
-        checkpoint that verifies and says so in ``report.fell_back_from``; anything else raises ``IntegrityError``.
-        Raises ``CheckpointNotFoundError``; ``StateMismatchError`` before anything is changed.
+        checkpoint of the same run that verifies and says so in ``report.fell_back_from``; anything else raises
+        ``IntegrityError``. Raises ``CheckpointNotFoundError``; ``StateMismatchError`` before anything is changed.
         """
-        self._check_open()
-        run_id = self._run_id()
-        candidates = [resolve(self.records, which, run_id=run_id)]
-        if which == "latest":
-            candidates = self.records.list_checkpoints(run_id=run_id, include_damaged=False)
+        record, request = self.checkpoint(which), LoadRequest(into or {}, strict, verify)
         run = self._session.state.record if self._session else None
-        return load(self.services, run, candidates, LoadRequest(into or {}, strict, verify))
+        if which == "latest":
+            return load_latest(self.services, run, record, request)
+        return load(self.services, run, [record], request)
 
     def resume(self, objects: Mapping[str, object]) -> ResumeReport:
         """Restore `objects` and all random streams from the current run's newest checkpoint that verifies."""
@@ -350,24 +306,21 @@ class Kernel:
         with self._lock:
             session = self.current_run()
             report = resume(self.services, session.state, objects)
-            if report:
-                session.rewind(report.step, self._new_analyzer("metrics"))
+            found = self.records.get_checkpoint(report.checkpoint_id) if report.checkpoint_id else None
+            session.rewind(found, self._new_analyzer("metrics"))
             return report
 
     def verify(self, which: str) -> VerifyReport:
         """Read every byte of a checkpoint and report. Raises ``CheckpointNotFoundError``, ``OperationVetoed``."""
-        self._check_open()
-        return verify(self.services, resolve(self.records, which, run_id=self._run_id()))
+        return verify(self.services, self.checkpoint(which))
 
     def best(
         self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
     ) -> CheckpointRecord | None:
         """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
         self._check_open()
-        run_id = None if all_runs else self._run_id()
-        return self.records.best_checkpoint(
-            metric=metric, mode=checked_mode(metric, self._mode(metric, mode)), run_id=run_id
-        )
+        scope = Scope(metric_modes=self._metric_modes) if all_runs else self._scope()
+        return scope.best(self.records, metric, mode)
 
     def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
         """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
@@ -377,7 +330,12 @@ class Kernel:
     def checkpoint(self, which: str) -> CheckpointRecord:
         """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
         self._check_open()
-        return resolve(self.records, which, run_id=self._run_id())
+        return resolve(self.records, which, self._scope())
+
+    def checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
+        """Return the checkpoints of the current run, or of the one that is planned, the newest first."""
+        self._check_open()
+        return self._scope().newest(self.records, tag=tag, limit=limit)
 
     def wait(self, checkpoint_id: str) -> CheckpointRecord:
         """Return the record of a save once it is durable. Every save of this version is durable when it returns."""
@@ -389,49 +347,40 @@ class Kernel:
 
     def delete(self, which: str, *, reason: str = "asked for") -> int:
         """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
-        record = self.checkpoint(which)
-        operation = Operation(self.services)
-        operation.about(record.id)
-        operation.fire(
-            HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=()
-        )
-        freed = 0
-        with contextlib.suppress(CheckpointNotFoundError):  # its files may be gone already
-            freed = self.backends.open(record.backend).forget(record.id)
-        self.records.delete_checkpoint(record.id)
-        operation.fire(HookEvent.AFTER_CHECKPOINT_DELETE, reason=reason, nbytes_freed=freed)
-        return freed
+        return delete(self.services, self.checkpoint(which), reason)
 
     def performance_report(self) -> dict[str, JSON]:
         """Return counts, percentiles, bytes and throughput of every operation so far, per hook too."""
+        self._check_open()
         return performance_report(self)
 
     # Ends
 
-    def flush(self, timeout_s: float | None = None) -> None:
-        """Write what is buffered to the record store."""
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Write what is buffered; return whether BACKGROUND hooks are done, after at most `timeout_s` seconds."""
+        done = self.hooks.flush(timeout_s)
         if self.active_run is not None:
             self.active_run.flush()
+        return done
 
     def close(self, *, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
         """End the current run, release everything. Closing twice, or in a forked child, does nothing."""
-        if self._closed or os.getpid() != self.pid:
+        if os.getpid() != self.pid:
             return
-        with self._lock:
-            self.end_run(status, reason)
-            self._closed = True
+        self.hooks.flush(DRAIN_S)  # what they still log belongs to the run; before the lock, which they may want
+        with contextlib.ExitStack() as ends, self._lock:  # each of the ends comes about, whatever fails before it
+            if self._closed:
+                return
+            ends.callback(open_kernels.print_failed_hooks, self.hooks)
+            ends.callback(open_kernels.remove, self)
+            ends.callback(self.records.close)
+            ends.callback(self.backends.close)
+            ends.callback(self.hooks.close, DRAIN_S)
+            ends.callback(self.fire, HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
             try:
-                self.fire(HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
+                self.end_run(status, reason)
             finally:
-                self.backends.close()
-                self.records.close()
-                open_kernels.remove(self)
-                self._print_failed_hooks()
-
-    def _print_failed_hooks(self) -> None:
-        failed = [line for line in self.hooks.stats() if line.errors]
-        for line in failed:
-            print(f"hook {line.plugin}.{line.hook} failed {line.errors} of {line.calls} times", file=sys.stderr)
+                self._closed = True
 
     def __enter__(self) -> Kernel:
         return self
@@ -446,18 +395,6 @@ class Kernel:
         if self._closed:
             raise KernelClosedError("this kernel is closed: open another one with Kernel.open(...)")
 
-    def _run_id(self) -> str | None:
-        """The run that words such as ``latest`` look at: this process's own, also after its end; else everything."""
-        return self._session.id if self._session is not None else None
-
-    def _mode(self, metric: str, mode: str | None) -> str | None:
-        return mode or self._metric_modes.get(metric)
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("model-checkpoint-engine")
-    except PackageNotFoundError:
-        return "unknown"
+    def _scope(self) -> Scope:
+        own = self._session.state.record if self._session else None
+        return Scope.of(self.records, own, self._plan.run, self._plan.experiment, self._metric_modes)

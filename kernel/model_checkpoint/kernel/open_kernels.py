@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from model_checkpoint.contracts import RunStatus
 from model_checkpoint.errors import AmbiguousKernelError, NoKernelError
+from model_checkpoint.hooks import HookManager
 
 if TYPE_CHECKING:
     from model_checkpoint.kernel.kernel import Kernel
 
 _open: list[Kernel] = []
+_log = logging.getLogger("model_checkpoint")
 
 
 def add(kernel: Kernel) -> None:
@@ -42,16 +45,25 @@ def current() -> Kernel:
         return kernels[0]
     if not kernels:
         raise NoKernelError("no kernel is open: call Kernel.open(...), or make an EnhancedCheckpointManager first")
-    places = ", ".join(str(kernel.config.database.url) for kernel in kernels)
+    places = ", ".join(kernel.config.database.shown for kernel in kernels)
     raise AmbiguousKernelError(f"{len(kernels)} kernels are open ({places}): say which one is meant with kernel=...")
 
 
 def close_all() -> None:
     """Close what is still open when the process ends; a script that died of an exception did not finish its run."""
-    error = getattr(sys, "last_value", None)
-    status, reason = outcome(error)
+    status, reason = outcome(getattr(sys, "last_value", None))
     for kernel in reversed(listed()):
-        kernel.close(status=status, reason=reason)
+        try:
+            kernel.close(status=status, reason=reason)
+        except Exception as error:  # the others are closed all the same
+            _log.warning("a kernel could not be closed in order: %s: %s", type(error).__name__, error)
+
+
+def print_failed_hooks(hooks: HookManager) -> None:
+    """Say on the standard error which hooks failed, and how often."""
+    for line in hooks.stats():
+        if line.errors:
+            print(f"hook {line.plugin}.{line.hook} failed {line.errors} of {line.calls} times", file=sys.stderr)
 
 
 def outcome(error: BaseException | None) -> tuple[RunStatus, str]:

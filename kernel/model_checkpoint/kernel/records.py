@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import (
     JSON,
     BestFlag,
@@ -17,7 +18,7 @@ from model_checkpoint.contracts import (
     RunRecord,
     RunStatus,
 )
-from model_checkpoint.errors import RecordStoreError, StaleGenerationError
+from model_checkpoint.errors import StaleGenerationError
 from model_checkpoint.hooks import HookEvent, HookManager
 
 T = TypeVar("T")
@@ -30,15 +31,21 @@ class HookedRecords:
         self._store, self._hooks = store, hooks
 
     def _write(self, table: str, operation: str, rows: Sequence[object], call: Callable[[], T]) -> T:
+        shared: dict[str, object] = {"operation_id": random_id(), "user_data": {}}
         if self._hooks.live(HookEvent.BEFORE_DB_WRITE):
-            self._hooks.fire(HookEvent.BEFORE_DB_WRITE, table=table, operation=operation, rows=rows)
+            self._hooks.fire(HookEvent.BEFORE_DB_WRITE, table=table, operation=operation, rows=rows, **shared)
         watch = Stopwatch()
         try:
             result = call()
-        except RecordStoreError as error:
+        except Exception as error:  # a full disk is no RecordStoreError, and what was announced must end
             retried = isinstance(error, StaleGenerationError)
             self._hooks.fire(
-                HookEvent.ON_DB_ERROR, operation=f"{operation} {table}", error=error, attempt=1, will_retry=retried
+                HookEvent.ON_DB_ERROR,
+                operation=f"{operation} {table}",
+                error=error,
+                attempt=1,
+                will_retry=retried,
+                **shared,
             )
             raise
         if self._hooks.live(HookEvent.AFTER_DB_WRITE):
@@ -48,6 +55,7 @@ class HookedRecords:
                 operation=operation,
                 row_count=len(rows),
                 duration_s=watch.elapsed_s,
+                **shared,
             )
         return result
 

@@ -6,7 +6,7 @@ The built-ins are declared in our own ``pyproject.toml`` and come through the sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GROUP = "model_checkpoint.plugins"
 OWN_DISTRIBUTION = "model-checkpoint-engine"
@@ -21,7 +21,7 @@ class FoundPlugin:
     """``package.module`` or ``package.module:object``."""
     distribution: str
     version: str
-    load: Callable[[], object]
+    load: Callable[[], object] = field(compare=False, repr=False)
 
     @property
     def is_builtin(self) -> bool:
@@ -37,8 +37,8 @@ def discover() -> list[FoundPlugin]:
         FoundPlugin(
             name=point.name,
             target=point.value,
-            distribution=point.dist.name if point.dist else "",
-            version=point.dist.version if point.dist else "",
+            distribution=(point.dist.name if point.dist else None) or "",  # what an uninstall left behind has no name
+            version=(point.dist.version if point.dist else None) or "",
             load=point.load,
         )
         for point in entry_points(group=GROUP)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import (
@@ -22,10 +22,10 @@ from model_checkpoint.contracts import (
     RecordStoreDescriptor,
     StorageBackendDescriptor,
 )
-from model_checkpoint.errors import OperationVetoed, PluginLoadError
+from model_checkpoint.errors import OperationVetoed, PluginConflictError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.plugins.discovery import FoundPlugin
-from model_checkpoint.plugins.registry import Provided
+from model_checkpoint.plugins.registry import Provided, Registry
 
 
 class PluginState(StrEnum):
@@ -82,16 +82,23 @@ class PluginSet:
                     plugin.distribution,
                     origin,
                     PluginState.FAILED,
-                    error=f"the name {plugin.name!r} belongs to {taken.distribution}: rename the entry point",
+                    error=f"the name {plugin.name!r} belongs to {_owner(taken)}: rename the entry point",
                 )
                 continue
             self._load(plugin.name, plugin.load, plugin.version, plugin.distribution, origin)
 
     def add(self, plugin: object, name: str | None = None) -> str:
-        """Register an object as a plugin and return its name. Its errors are raised: a script wants to see them."""
-        label = name or getattr(plugin, "name", None) or type(plugin).__name__
-        if not isinstance(label, str):
-            label = type(plugin).__name__
+        """Register an object as a plugin and return its name: its own ``name``, else that of its class.
+
+        An object that was added under the same name before is replaced. Errors are raised, for a script wants to see
+        them: ``PluginConflictError`` where an installed plugin has the name, ``PluginLoadError``.
+        """
+        label = name or label_of(plugin)
+        taken = self._infos.get(label)
+        if taken is not None and taken.origin != "script":
+            raise PluginConflictError(f"the name {label!r} belongs to {_owner(taken)}: add the plugin with name='...'")
+        if taken is not None and taken.state is PluginState.ACTIVE:
+            self._withdraw(label, registered=True)
         self._load(label, lambda: plugin, "", "", "script")
         info = self._infos[label]
         if info.state is PluginState.FAILED:
@@ -103,20 +110,21 @@ class PluginSet:
     def _load(self, name: str, load: Callable[[], object], version: str, distribution: str, origin: str) -> None:
         watch = Stopwatch()
         self._cause = None
-        state, error = PluginState.ACTIVE, ""
+        state, error, registered = PluginState.ACTIVE, "", False
         try:
             self._hooks.fire(
                 HookEvent.BEFORE_PLUGIN_LOAD, name=name, version=version, distribution=distribution, origin=origin
             )
             plugin = load()
             self._hooks.register(plugin, name=name)
+            registered = True
             self._enter(name)
         except OperationVetoed as veto:
             state, error = PluginState.DISABLED, veto.reason
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             self._cause = failure
             state, error = PluginState.FAILED, f"{type(failure).__name__}: {failure}"
-            self._withdraw(name)
+            self._withdraw(name, registered=registered)
         provides = tuple(entry for table in self.provided.tables() for entry in table.of_plugin(name))
         self._infos[name] = PluginInfo(name, version, distribution, origin, state, provides, error)
         if state is PluginState.FAILED:
@@ -131,25 +139,33 @@ class PluginSet:
             )
 
     def _enter(self, name: str) -> None:
-        def ask(hook: str) -> Iterable[object]:
-            return cast("Iterable[object]", self._hooks.call_one(name, hook, kernel=self._kernel) or ())
+        provided = self.provided
+        tables: tuple[tuple[str, type[Any], Registry[Any]], ...] = (
+            ("register_storage_backends", StorageBackendDescriptor, provided.storage),
+            ("register_record_stores", RecordStoreDescriptor, provided.schemes),
+            ("register_framework_adapters", FrameworkAdapterDescriptor, provided.adapters),
+            ("register_analyzers", AnalyzerDescriptor, provided.analyzers),
+        )
+        for hook, kind, table in tables:
+            answer = self._hooks.call_one(name, hook, kernel=self._kernel)
+            for item in cast("Iterable[object]", answer or ()):
+                if not isinstance(item, kind):
+                    raise PluginLoadError(f"its {hook} returned a {type(item).__name__}, not a {kind.__name__}")
+                for key in getattr(item, "schemes", None) or (item.name,):
+                    table.add(key, item, name)
 
-        for item in ask("register_storage_backends"):
-            storage = cast(StorageBackendDescriptor, item)
-            self.provided.storage.add(storage.name, storage, name)
-        for item in ask("register_record_stores"):
-            store = cast(RecordStoreDescriptor, item)
-            for scheme in store.schemes:
-                self.provided.schemes.add(scheme, store, name)
-        for item in ask("register_framework_adapters"):
-            adapter = cast(FrameworkAdapterDescriptor, item)
-            self.provided.adapters.add(adapter.name, adapter, name)
-        for item in ask("register_analyzers"):
-            analyzer = cast(AnalyzerDescriptor, item)
-            self.provided.analyzers.add(analyzer.name, analyzer, name)
-
-    def _withdraw(self, name: str) -> None:
+    def _withdraw(self, name: str, *, registered: bool) -> None:
         for table in self.provided.tables():
             table.remove_plugin(name)
-        if self._hooks.has_plugin(name):
+        if registered:  # else the name may be that of somebody else's hook
             self._hooks.unregister(name=name)
+
+
+def label_of(plugin: object) -> str:
+    """Return the name that an object is known by as a plugin."""
+    own = getattr(plugin, "name", None)
+    return own if isinstance(own, str) and own else getattr(plugin, "__name__", type(plugin).__name__)
+
+
+def _owner(plugin: PluginInfo) -> str:
+    return f"the distribution {plugin.distribution}" if plugin.distribution else "a plugin that the script added"

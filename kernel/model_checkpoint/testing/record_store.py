@@ -146,12 +146,8 @@ class RecordStoreTests:
         after = second.get_run(run.id)
         second.close()
         assert before is not None
-        assert (before.status, before.reason, before.last_step, before.ended_at_s) == (
-            "failed",
-            "out of memory",
-            7,
-            9.5,
-        )
+        ended = (before.status, before.reason, before.last_step, before.ended_at_s)
+        assert ended == ("failed", "out of memory", 7, 9.5)
         assert after is not None
         assert (after.status, after.reason, after.ended_at_s, after.last_step) == ("running", "", None, 7)
         assert after.tags == {"stage": "prod", "more": "1"}
@@ -290,14 +286,15 @@ class RecordStoreTests:
     @rule(7)
     def test_a_verification_can_take_the_best_away_and_give_it_back(self, store: RecordStore) -> None:
         run = new_run(store)
-        commit(store, run, "good", metrics={"loss": 1.0})
+        commit(store, run, "good", metrics={"loss": 1.0}, best=True)
         commit(store, run, "fair", metrics={"loss": 2.0})
         seen = []
         for damage in ("two bytes differ", ""):
             store.mark_damaged("good", damage)
             marked, best = store.get_checkpoint("good"), store.best_checkpoint(metric="loss", mode="min")
-            seen.append((marked and marked.damage, best and best.id))
-        assert seen == [("two bytes differ", "fair"), ("", "good")]
+            holder = store.best_flags(run.id)["loss"].checkpoint_id
+            seen.append((marked and (marked.damage, marked.best_for), best and best.id, holder))
+        assert seen == [(("two bytes differ", ()), "fair", "fair"), (("", ("loss",)), "good", "good")]
         with pytest.raises(CheckpointNotFoundError):
             store.mark_damaged("nobody", "x")
 
@@ -314,13 +311,13 @@ class RecordStoreTests:
         assert chosen == [MetricPoint(run.id, "loss", 1.0, 1, 0.0, epoch=1)]
 
     @rule(9)
-    def test_a_deleted_checkpoint_takes_its_metrics_tags_and_flags_along(self, store: RecordStore) -> None:
+    def test_a_deleted_checkpoint_leaves_nothing_but_its_best_flags_to_the_next(self, store: RecordStore) -> None:
         run = new_run(store)
-        commit(store, run, "c1", metrics={"loss": 1.0}, tags={"kept": ""}, best=True)
+        commit(store, run, "c1", metrics={"loss": 1.0, "mae": 1.0}, tags={"kept": ""}, best=True)
         commit(store, run, "c2", metrics={"loss": 2.0})
         store.delete_checkpoint("c1")
         assert store.get_checkpoint("c1") is None
-        assert store.best_flags(run.id) == {}
+        assert store.best_flags(run.id) == {"loss": BestFlag(run.id, "loss", "min", "c2", 2.0)}
         assert store.list_checkpoints(tag="kept") == []
         best = store.best_checkpoint(metric="loss", mode="min")
         assert best is not None

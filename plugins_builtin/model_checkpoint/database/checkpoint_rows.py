@@ -61,7 +61,7 @@ def load_checkpoints(connection: Connection, statement: Select[tuple[object, ...
             tags=tags.get(row.key, {}),
             metadata=decode_json(row.metadata),
             damage=row.damage,
-            best_for=tuple(sorted(flags.get(row.key, ()))),
+            best_for=() if row.damage else tuple(sorted(flags.get(row.key, ()))),
         )
         for row in rows
     ]

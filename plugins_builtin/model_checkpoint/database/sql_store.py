@@ -22,6 +22,7 @@ from model_checkpoint.contracts import (
     RunRecord,
     RunStatus,
 )
+from model_checkpoint.database import best as ranking
 from model_checkpoint.database import checkpoints, runs, series
 from model_checkpoint.database.values import checked_tags
 from model_checkpoint.errors import ConfigurationError, RecordStoreError
@@ -172,13 +173,13 @@ class SqlRecordStore:
 
     def best_flags(self, run_id: str) -> dict[str, BestFlag]:
         with self._read() as connection:
-            return checkpoints.best_flags_of(connection, run_id)
+            return ranking.best_flags_of(connection, run_id)
 
     def best_checkpoint(
         self, *, metric: str, mode: str, run_id: str | None = None, experiment_id: str | None = None
     ) -> CheckpointRecord | None:
         with self._read() as connection:
-            return checkpoints.best_checkpoint(
+            return ranking.best_checkpoint(
                 connection, metric=metric, mode=mode, run_id=run_id, experiment_id=experiment_id
             )
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from model_checkpoint.common.fsops import FsOps, typed_errors
+from model_checkpoint.common.urls import masked
 from model_checkpoint.contracts import RecordStore
 from model_checkpoint.database.forking import forget_after_fork
 from model_checkpoint.database.sql_store import WRITES, SqlRecordStore
@@ -37,9 +38,11 @@ def open_store(url: str) -> RecordStore:
     in_memory = location.database in (None, "", ":memory:")
     where = ":memory:" if in_memory else str(location.database)
     if not in_memory and not where.startswith("file:"):
-        path = Path(where).absolute()  # a later chdir must not lead to another database
+        path = Path(where).expanduser().absolute()  # a later chdir must not lead to another database
         if path.is_dir():
-            raise ConfigurationError(f"{path} is a directory; a SQLite URL names a file in it: {url}/experiments.db")
+            raise ConfigurationError(
+                f"{path} is a directory; a SQLite URL names a file in it: sqlite:///{path}/experiments.db"
+            )
         with typed_errors("creating the directory of the database", path.parent):
             FsOps().make_dirs(path.parent)
         where = str(path)
@@ -64,10 +67,11 @@ def _parsed(url: str) -> URL:
     try:
         location = make_url(url)
     except ArgumentError:
-        raise ConfigurationError(f"{url!r} is no database URL: write sqlite:///experiments.db") from None
+        raise ConfigurationError(f"{masked(url)!r} is no database URL: write sqlite:///experiments.db") from None
     if location.host:
         raise ConfigurationError(
-            f"{url!r} names a host, and SQLite has none: three slashes before a relative path, four before an absolute"
+            f"{masked(url)!r} names a host, and SQLite has none: three slashes before a relative path, four before an"
+            " absolute one"
         )
     return location
 

@@ -19,6 +19,7 @@ class MigrationManager:
         if not source.is_dir():
             raise ConfigurationError(f"there is no folder {source.absolute()} to migrate from: check source_dir")
         raise NotInThisVersionError(
-            f"{source.absolute()} (format_type={format_type!r}) was not migrated and not changed: readers of legacy formats"
-            " are not part of this version. Load its files yourself and hand their state to save_checkpoint(state=...)"
+            f"{source.absolute()} (format_type={format_type!r}) was not migrated and not changed: readers of legacy"
+            " formats are not part of this version. Load its files yourself and hand their state to"
+            " save_checkpoint(state=...)"
         )

@@ -56,7 +56,7 @@ def test_nan_is_a_number_here(value: object) -> None:
         (torch.tensor(True), 1),
         (torch.tensor(-math.inf), -math.inf),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_scalars_of_any_framework_become_plain_numbers(value: object, number: float) -> None:
     taken = as_metric_value("loss", value)
@@ -89,7 +89,7 @@ def test_scalars_of_any_framework_become_plain_numbers(value: object, number: fl
         torch.tensor(1j),
         torch.tensor(0.5, device="meta"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_anything_else_is_refused_by_the_name_of_the_metric(value: object) -> None:
     with pytest.raises(MetricError, match="'train_loss'"):
@@ -143,7 +143,19 @@ def test_a_step_is_none_or_counts_from_0(step: int | None) -> None:
     assert checked_step(step) == step
 
 
-@pytest.mark.parametrize("step", [-1, 2**63, True, 1.0, "1", math.nan, np.int64(1), torch.tensor(1)], ids=repr)
+@pytest.mark.parametrize("step", [np.int64(7), np.uint8(7), torch.tensor(7), Level.HIGH], ids=repr)
+def test_an_integer_of_a_framework_is_a_step(step: int) -> None:
+    taken = checked_step(step)
+
+    assert taken == int(step)
+    assert type(taken) is int
+
+
+@pytest.mark.parametrize(
+    "step",
+    [-1, 2**63, True, 1.0, "1", math.nan, np.float64(1), np.arange(2), np.bool_(True), torch.tensor(1.0)],
+    ids=lambda value: type(value).__name__,
+)
 def test_any_other_step_is_refused_under_the_name_that_the_caller_knows(step: object) -> None:
     with pytest.raises(MetricError, match=r"^epoch=.*is neither None nor an int from 0 to 2\*\*63 - 1: "):
         checked_step(step, "epoch")

@@ -19,7 +19,6 @@ from model_checkpoint.errors import (
     NoKernelError,
     NothingToResumeError,
     OperationVetoed,
-    RunInUseError,
     StateMismatchError,
 )
 from model_checkpoint.hooks import HookEvent
@@ -158,7 +157,14 @@ def test_the_environment_names_the_run(tmp_path: Path) -> None:
 
 
 def test_a_named_run_goes_on_even_when_it_had_finished(tmp_path: Path) -> None:
-    body = "p = {'n': 0}\nrun = mc.start('s', run='long', database_url='sqlite:///e.db')\nrun.resume(p=p)\np['n'] += 1\nrun.save(step=p['n'])\nprint(p['n'])"
+    body = """
+    p = {"n": 0}
+    run = mc.start("s", run="long", database_url="sqlite:///e.db")
+    run.resume(p=p)
+    p["n"] += 1
+    run.save(step=p["n"])
+    print(p["n"])
+    """
     assert [run_script(tmp_path, body).stdout.strip() for _ in range(3)] == ["1", "2", "3"]
 
 

@@ -100,14 +100,33 @@ def test_a_file_system_without_wal_gets_a_rollback_journal_and_a_warning(
     store.close()
 
 
-@pytest.mark.parametrize("url", ["records.db", "sqlite://host/records.db", "sqlite:///x.db?timeout=soon"])
-def test_a_url_that_cannot_be_meant_says_how_to_write_it(url: str) -> None:
-    with pytest.raises(ConfigurationError):
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("records.db", "'records.db' is no database URL: write sqlite:///experiments.db"),
+        (
+            "sqlite://host/records.db",
+            "'sqlite://host/records.db' names a host, and SQLite has none: three slashes before",
+        ),
+        ("sqlite://ada:s3cret@host/x.db", r"'sqlite://ada:\*\*\*@host/x.db' names a host"),
+        ("sqlite:///x.db?timeout=soon", r"\?timeout='soon' in a database URL is no number of seconds"),
+    ],
+)
+def test_a_url_that_cannot_be_meant_says_how_to_write_it(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         open_store(url)
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = open_store("sqlite:///~/data/records.db")
+    assert (tmp_path / "data" / "records.db").is_file()
+    assert store.url == f"sqlite:///{tmp_path}/data/records.db"
+    store.close()
+
+
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is a directory"):
+    with pytest.raises(ConfigurationError, match=f"{tmp_path} is a directory; .* sqlite:///{tmp_path}/experiments.db"):
         open_store(url_of(tmp_path))
 
 

@@ -1,0 +1,23 @@
+"""Deletes a checkpoint: its files first, so that a deletion that broke off can be asked for again."""
+
+from __future__ import annotations
+
+import contextlib
+
+from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.contracts import CheckpointRecord
+from model_checkpoint.errors import CheckpointNotFoundError
+from model_checkpoint.hooks import HookEvent
+
+
+def delete(services: Services, record: CheckpointRecord, reason: str) -> int:
+    """Delete a checkpoint and return the bytes freed. Raises ``OperationVetoed``, ``StorageError``."""
+    operation = Operation(services)
+    operation.about(record.id)
+    operation.fire(HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=())
+    freed = 0
+    with contextlib.suppress(CheckpointNotFoundError):  # its files may be gone already
+        freed = services.backends.open(record.backend).forget(record.id)
+    services.records.delete_checkpoint(record.id)
+    operation.fire(HookEvent.AFTER_CHECKPOINT_DELETE, reason=reason, nbytes_freed=freed)
+    return freed

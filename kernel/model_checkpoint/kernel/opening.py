@@ -1,0 +1,117 @@
+"""What a kernel needs once, as it opens: which plugins, which record store, and one look at where things go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_checkpoint.checkpoint.refs import FileRefs
+from model_checkpoint.checkpoint.services import Services
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.config import KernelConfig
+from model_checkpoint.contracts import RecordStore
+from model_checkpoint.errors import ConfigurationError, KernelError, UnknownSchemeError
+from model_checkpoint.hooks import HookEvent, HookManager
+from model_checkpoint.kernel.adapters import AdapterSet
+from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel.records import HookedRecords
+from model_checkpoint.plugins import FoundPlugin, PluginSet, Provided, discover, label_of
+
+if TYPE_CHECKING:
+    from model_checkpoint.kernel.kernel import Kernel
+
+KERNEL_API = "1.0"
+"""The version of what plugins may rely on."""
+
+
+def add_objects(plugins: PluginSet, objects: Iterable[object]) -> None:
+    """Register a script's objects. Two of one name cannot be meant: the second would replace the first."""
+    added: set[str] = set()
+    for plugin in objects:
+        label = label_of(plugin)
+        if label in added:
+            raise ConfigurationError(f"two of the objects to register are called {label!r}: give each its own name")
+        added.add(plugins.add(plugin))
+
+
+def wanted_plugins(wanted: str | Iterable[str]) -> list[FoundPlugin]:
+    """Return the installed plugins that ``all``, ``builtin`` or names mean. Raises ``KernelError`` for other names."""
+    found = discover()
+    if wanted == "all":
+        return found
+    if wanted == "builtin":
+        return [plugin for plugin in found if plugin.is_builtin]
+    names = {wanted} if isinstance(wanted, str) else set(wanted)
+    if missing := sorted(names - {plugin.name for plugin in found}):
+        raise KernelError(
+            f"no plugin is called {', '.join(missing)}; installed: {', '.join(p.name for p in found) or 'none'}"
+        )
+    return [plugin for plugin in found if plugin.name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a kernel is put together from."""
+
+    backends: BackendSet
+    records: HookedRecords
+    services: Services
+
+
+def assemble(
+    config: KernelConfig, hooks: HookManager, provided: Provided, metric_modes: Mapping[str, str], fs: FsOps
+) -> Parts:
+    """Open the record store and wire it up with what the plugins provide."""
+    root = _checked_directory(config.storage.checkpoint_dir)
+    backends = BackendSet(provided.storage, root, config.storage.backend, fs)
+    backends.descriptor(backends.default)  # a wrong name is told now, not at the first save
+    records = HookedRecords(_open_records(provided, config.database.url), hooks)
+    services = Services(
+        hooks=hooks,
+        records=records,
+        adapters=AdapterSet(provided.adapters),
+        backends=backends,
+        refs=FileRefs(root / "runs", fs),
+        metric_modes=metric_modes,
+    )
+    return Parts(backends, records, services)
+
+
+def _open_records(provided: Provided, url: str) -> RecordStore:
+    scheme = url.partition(":")[0].partition("+")[0]
+    descriptor = provided.schemes.get(scheme)
+    if descriptor is None:
+        raise UnknownSchemeError(scheme, provided.schemes.names())
+    return descriptor.open(url)
+
+
+def _checked_directory(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ConfigurationError(f"checkpoint_dir {path} is a file: name a directory (argument or MCE_CHECKPOINT_DIR)")
+    return path
+
+
+def announce(kernel: Kernel) -> None:
+    """Tell the plugins that the kernel is open, and the user, unless he wants it quiet, where things are."""
+    kernel.fire(
+        HookEvent.ON_SYSTEM_START,
+        config=kernel.config,
+        plugins=[info.name for info in kernel.plugins.list()],
+        kernel_version=_own_version(),
+        kernel_api=KERNEL_API,
+    )
+    if not kernel.config.quiet:
+        root, backend = kernel.config.storage.checkpoint_dir, kernel.backends.default
+        print(f"records {kernel.records.url}, checkpoints {root} ({backend})", file=sys.stderr)
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # costs 20 ms: paid at the first open, not at import
+
+    try:
+        return version("model-checkpoint-engine")
+    except PackageNotFoundError:
+        return "unknown"

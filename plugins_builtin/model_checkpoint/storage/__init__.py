@@ -1,0 +1,1 @@
+"""Storage backends: safetensors files, PyTorch files, and memory."""

@@ -1,0 +1,115 @@
+"""Where the files of a checkpoint lie, and what it means when one of them is not there.
+
+::
+
+    data/<id><suffix>       published first
+    manifests/<id>.json     published last: the commit point. No manifest, no checkpoint
+    tmp/                    see `workspace`
+
+What lies under ``data/`` without a manifest is no checkpoint, but two things must be told apart. While a writer has not
+committed, the file keeps its second name under ``tmp/``: the id is unknown, and if the writer dies, whoever sweeps its
+folder removes both names. Without a second name the checkpoint was committed and its manifest was lost: that is damage,
+it is said so, and nothing removes the data. (A file system without hard links has no second names. There, what a killed
+writer left looks like damage too, until that id is written again or forgotten.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.common.ids import checked_name
+from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError, StorageError
+from model_checkpoint.storage.workspace import Workspace
+
+_MANIFEST = ".json"
+
+
+class Layout:
+    """The names of the files of one store."""
+
+    def __init__(self, root: Path, suffix: str, fs: FsOps) -> None:
+        self.root, self._suffix, self._fs = root, suffix, fs
+        self.data_folder, self.manifest_folder = root / "data", root / "manifests"
+        self.workspace = Workspace(root / "tmp", fs)
+
+    def manifest(self, checkpoint_id: str) -> Path:
+        """Return where the manifest belongs. Raises ``CheckpointNotFoundError`` for what cannot be an id."""
+        return self.manifest_folder / f"{self._checked(checkpoint_id)}{_MANIFEST}"
+
+    def data(self, checkpoint_id: str) -> Path:
+        """Return where the data file belongs. Raises as `manifest` does."""
+        return self.data_folder / f"{self._checked(checkpoint_id)}{self._suffix}"
+
+    def id_of_data_file(self, name: str) -> str | None:
+        """Return the id whose data file is called `name`, or None."""
+        stem = name.removesuffix(self._suffix)
+        return stem if stem != name and _is_name(stem) else None
+
+    def ids_of_manifests(self, names: Iterable[str]) -> Iterator[str]:
+        """Yield the ids whose manifests are called `names`, passing over everything else."""
+        stems = (name.removesuffix(_MANIFEST) for name in names if name.endswith(_MANIFEST))
+        return (stem for stem in stems if _is_name(stem))
+
+    def relative(self, path: Path) -> str:
+        """Return `path` as reports name it."""
+        return path.relative_to(self.root).as_posix()
+
+    def is_committed(self, checkpoint_id: str) -> bool:
+        """Say whether there is a manifest."""
+        return self._fs.identity(self.manifest(checkpoint_id)) is not None
+
+    def has_lost_manifest(self, checkpoint_id: str) -> bool:
+        """Say whether there is data that was committed once, and no manifest.
+
+        Looks while it holds the claim of the id: between two looks of anybody else's, a writer can commit and another
+        one forget, and each picture alone would be that of damage.
+        """
+        if self._fs.identity(self.data(checkpoint_id)) is None:
+            return False
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.workspace.claim(checkpoint_id))
+            except StorageError:
+                raise
+            except OSError:  # nobody writes here: the folder of claims cannot be written to, or is not there
+                pass
+            return self.looks_lost(checkpoint_id)
+
+    def looks_lost(self, checkpoint_id: str) -> bool:
+        """The same, for whoever holds the claim."""
+        found = self._fs.identity(self.data(checkpoint_id))
+        return found is not None and not self.is_committed(checkpoint_id) and not self.workspace.holds(found)
+
+    def refuse_committed(self, checkpoint_id: str) -> None:
+        """Raise ``CheckpointExistsError`` if there is a manifest."""
+        if self.is_committed(checkpoint_id):
+            raise CheckpointExistsError(
+                f"checkpoint {checkpoint_id} exists already in {self.root}, and a stored checkpoint is never"
+                " overwritten: save under another id, or delete it first"
+            )
+
+    def refuse_unknown(self, checkpoint_id: str) -> None:
+        """Raise ``CheckpointNotFoundError`` if there is neither a manifest nor data that lost it."""
+        if not (self.is_committed(checkpoint_id) or self.has_lost_manifest(checkpoint_id)):
+            raise self.not_found(checkpoint_id)
+
+    def not_found(self, checkpoint_id: str) -> CheckpointNotFoundError:
+        """Return the error to raise for an id that was never written."""
+        shown = repr(checkpoint_id) if len(checkpoint_id) <= 200 else f"{checkpoint_id[:200]!r}..."
+        return CheckpointNotFoundError(f"there is no checkpoint {shown} in {self.root}")
+
+    def _checked(self, checkpoint_id: str) -> str:
+        if not _is_name(checkpoint_id):  # such an id cannot be written, so it never was
+            raise self.not_found(checkpoint_id)
+        return checkpoint_id
+
+
+def _is_name(checkpoint_id: str) -> bool:
+    try:
+        checked_name(checkpoint_id, "a checkpoint")
+    except InvalidNameError:
+        return False
+    return True
