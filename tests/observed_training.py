@@ -2,9 +2,9 @@
 
     python observed_training.py JOURNAL [--drop ITEM] [--die-at STEP] [-- arguments of the example]
 
-Each line of JOURNAL is ``{"what": "save" | "resume" | "end", "step": N, "parts": {name: digest}}``; equal digests mean equal
-bits: every tensor, every random stream, and the batch that the loader would hand out next. ``--drop`` leaves one item out of
-what is saved and restored, to show that the comparison notices.
+Each line of JOURNAL is ``{"what": "save" | "resume" | "end", "step": N, "parts": {name: digest}}``; equal digests mean
+equal bits: every tensor, every random stream, and the batch that the loader would hand out next. ``--drop`` leaves one
+item out of what is saved and restored, to show that the comparison notices.
 """
 
 from __future__ import annotations

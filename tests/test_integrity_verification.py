@@ -1,7 +1,7 @@
 """The promises about integrity, each tried on the files of a real training state.
 
-One wrong bit anywhere in a stored checkpoint is refused, by name, and told to hooks; what is damaged is passed over aloud
-and never destroyed; what is whole is never refused.
+One wrong bit anywhere in a stored checkpoint is refused, by name, and told to hooks; what is damaged is passed over
+aloud and never destroyed; what is whole is never refused.
 """
 
 from __future__ import annotations

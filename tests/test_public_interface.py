@@ -39,8 +39,9 @@ def test_the_loop_of_the_mission_runs_as_written() -> None:
         loss, val_loss, accuracy, f1_score = 1.0 / (epoch + 1), abs(epoch - 1) + 0.1, 0.5 + epoch / 10, 0.4
         collector.collect_metric("train_loss", loss, step=epoch)
         collector.collect_metric("val_accuracy", accuracy, step=epoch)
-        checkpoint_id = manager.save_checkpoint(model=model, optimizer=optimizer, epoch=epoch, loss=loss, val_loss=val_loss,
-                                                metrics={"accuracy": accuracy, "f1": f1_score}, auto_best=True)  # fmt: skip
+        checkpoint_id = manager.save_checkpoint(model=model, optimizer=optimizer, epoch=epoch, loss=loss,
+                                                val_loss=val_loss, metrics={"accuracy": accuracy, "f1": f1_score},
+                                                auto_best=True)  # fmt: skip
         if manager.is_best_checkpoint(checkpoint_id):
             try:
                 cloud.upload(

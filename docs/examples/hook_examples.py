@@ -123,8 +123,10 @@ def no_by_raising(context) -> None:
 
 
 for name, refuse in {
-    "ex-raise": no_by_raising, "ex-method": lambda context: context.veto("too early"), "ex-false": lambda context: False,
-}.items():  # fmt: skip
+    "ex-raise": no_by_raising,
+    "ex-method": lambda context: context.veto("too early"),
+    "ex-false": lambda context: False,
+}.items():
     manager.register_hook(name, refuse, [SAVE])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -24,9 +24,6 @@ from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
 from model_checkpoint.errors import ConfigurationError, KernelError, OperationVetoed
 from model_checkpoint.hooks import HookEvent, HookManager, HookPriority
 from model_checkpoint.kernel import Kernel
-from model_checkpoint.kernel.open_kernels import outcome
-from model_checkpoint.kernel.runs import RunPlan
-from model_checkpoint.kernel.session import RunSession
 
 
 class VetoedSaveWarning(UserWarning):
@@ -77,9 +74,9 @@ class EnhancedCheckpointManager:
             metric_modes=metric_modes,
             quiet=quiet,
         )
-        self._plan = RunPlan(experiment, run, config, tags)
-        self.kernel.plan_run(self._plan)  # a collector's first metric may begin the run
-        self._begun: RunSession | None = None
+        self._plan: dict[str, Any] = {"experiment": experiment, "run": run, "config": config, "tags": tags}
+        self.kernel.plan_run(**self._plan)  # a collector's first metric may begin the run
+        self._begun: object = None
         self._on_veto = on_veto
         self.async_save = async_save
 
@@ -182,9 +179,9 @@ class EnhancedCheckpointManager:
         """
         active, plan = self.kernel.active_run, self._plan
         if active is None:
-            self._begun = self.kernel.start_run(**plan.arguments(), adopt=adopt)
+            self._begun = self.kernel.start_run(**plan, adopt=adopt)
             return
-        record, named, series = active.state.record, plan.run, plan.experiment
+        record, named, series = active.state.record, plan["run"], plan["experiment"]
         if adopt and not active.adopts and not self.kernel.checkpoints(limit=1):
             raise KernelError(f"run {record.name!r} has begun already: call resume() before the first metric or save")
         if named not in (None, record.name, record.id) or series not in (None, record.experiment_name):
@@ -280,4 +277,4 @@ class EnhancedCheckpointManager:
         if self._owns_kernel:
             self.kernel.__exit__(kind, error, trace)
         elif self._begun is not None and self.kernel.active_run is self._begun:  # theirs to end, who began it
-            self.kernel.end_run(*outcome(error))
+            self.kernel.end_run(error=error)

@@ -27,7 +27,7 @@ from model_checkpoint.kernel import open_kernels, opening
 from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
-from model_checkpoint.kernel.runs import RunPlan, RunStarter
+from model_checkpoint.kernel.runs import RunStarter
 from model_checkpoint.kernel.session import RunSession
 from model_checkpoint.plugins import PluginSet
 
@@ -51,7 +51,7 @@ class Kernel:
         self._metric_modes = {name: checked_mode(name, mode) for name, mode in (metric_modes or {}).items()}
         self._analyzers: dict[str, Analyzer] = {}
         self._session: RunSession | None = None
-        self._plan = RunPlan()
+        self._plan: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._closed = False
 
@@ -187,17 +187,17 @@ class Kernel:
         try:
             yield session
         except BaseException as error:
-            with self._lock:
-                session.end(*open_kernels.outcome(error))
+            session.end(*open_kernels.outcome(error))
             raise
-        with self._lock:
-            session.end(RunStatus.FINISHED)
+        session.end(RunStatus.FINISHED)
 
-    def end_run(self, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
-        """End the current run, if there is one."""
+    def end_run(
+        self, status: RunStatus = RunStatus.FINISHED, reason: str = "", *, error: BaseException | None = None
+    ) -> None:
+        """End the current run, if there is one; `error` is what ended it, and tells status and reason."""
         with self._lock:
             if self._session is not None:
-                self._session.end(status, reason)
+                self._session.end(*(open_kernels.outcome(error) if error else (status, reason)))
 
     @property
     def active_run(self) -> RunSession | None:
@@ -210,10 +210,10 @@ class Kernel:
         if active is not None:
             return active
         with self._lock:
-            return self.active_run or self.start_run(**self._plan.arguments())
+            return self.active_run or self.start_run(**self._plan)
 
-    def plan_run(self, plan: RunPlan) -> None:
-        """Say how a run begins that nobody begins outright; until one does, ``latest`` and the like look there."""
+    def plan_run(self, **plan: Any) -> None:
+        """Say as `start_run` does how a run begins that nobody begins outright; until then ``latest`` looks there."""
         self._plan = plan
 
     # Metrics
@@ -397,4 +397,5 @@ class Kernel:
 
     def _scope(self) -> Scope:
         own = self._session.state.record if self._session else None
-        return Scope.of(self.records, own, self._plan.run, self._plan.experiment, self._metric_modes)
+        run, experiment = self._plan.get("run"), self._plan.get("experiment")
+        return Scope.of(self.records, own, run, experiment, self._metric_modes)

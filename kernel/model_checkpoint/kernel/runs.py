@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model_checkpoint.checkpoint.details import as_json, checked_tags
 from model_checkpoint.checkpoint.environment import environment
@@ -15,26 +15,12 @@ from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.common.ids import checked_name
 from model_checkpoint.contracts import JSON, Analyzer, RunRecord, RunStatus
-from model_checkpoint.errors import CheckpointEngineError, RunInUseError
+from model_checkpoint.errors import CheckpointEngineError, RunInUseError, StorageError
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.kernel.identity import LOCK, START_TIMEOUT_S, RunLock, one_at_a_time, stated_run
 from model_checkpoint.kernel.session import RunSession
 
 UNFINISHED = (RunStatus.RUNNING, RunStatus.CRASHED, RunStatus.FAILED, RunStatus.PREEMPTED)
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """How a run begins that nobody begins outright."""
-
-    experiment: str | None = None
-    run: str | None = None
-    config: Mapping[str, JSON] | None = None
-    tags: Iterable[str] | Mapping[str, str] | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return what ``Kernel.start_run`` takes."""
-        return {"experiment": self.experiment, "run": self.run, "config": self.config, "tags": self.tags}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +112,10 @@ class RunStarter:
             wanted = adopt and chosen is None
             if (not wanted and record.status is not RunStatus.RUNNING) or self._is_starting(record):
                 continue
-            lock = self._lock_of(record.name, record)
+            try:
+                lock = self._lock_of(record.name, record)
+            except StorageError:  # in a directory of somebody else's: not for this process to judge
+                continue
             if lock is None:
                 continue  # alive in another process
             if wanted:
@@ -159,7 +148,7 @@ class RunStarter:
     def _lock_of(self, name: str, record: RunRecord | None) -> RunLock | None:
         """Return the run's lock, taken; None where a live process holds it, here or beside its first checkpoints."""
         home = self._home(record)
-        roots = [self._root, home] if home != self._root and (home / name).is_dir() else [self._root]
+        roots = [self._root, home] if home != self._root and os.path.isdir(home / name) else [self._root]
         lock = RunLock(name, roots, self._fs)
         return lock if lock.take() else None
 
@@ -170,4 +159,4 @@ class RunStarter:
     def _is_starting(self, record: RunRecord) -> bool:
         """Whether the run was recorded a moment ago by a process that has not come to lock it."""
         is_new = record.status is RunStatus.RUNNING and now_s() - record.created_at_s < START_TIMEOUT_S
-        return is_new and not (self._home(record) / record.name / LOCK).exists()
+        return is_new and not os.path.exists(self._home(record) / record.name / LOCK)

@@ -9,7 +9,6 @@ import pytest
 from model_checkpoint.checkpoint.which import Scope, checked_mode, resolve
 from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError, MetricError
 from model_checkpoint.kernel import Kernel
-from model_checkpoint.kernel.runs import RunPlan
 
 
 def save(kernel: Kernel, experiment: str, **options: Any) -> str:
@@ -120,13 +119,17 @@ def test_before_its_run_begins_it_looks_where_it_means_to_work(memory_kernel: Ke
     )
     memory_kernel._session = None
     seen = []
-    for plan in (RunPlan("digits"), RunPlan("digits", "digits-1"), RunPlan("other"), RunPlan(run="other"), RunPlan()):
-        memory_kernel.plan_run(plan)
+    plans: list[dict[str, str]] = [
+        {"experiment": "digits"}, {"experiment": "digits", "run": "digits-1"}, {"experiment": "other"},
+        {"run": "other"}, {},
+    ]  # fmt: skip
+    for plan in plans:
+        memory_kernel.plan_run(**plan)
         seen.append([record.id for record in memory_kernel.checkpoints()])
     assert seen == [[second, first], [first], [], [], [third, second, first]]
-    memory_kernel.plan_run(RunPlan("other"))
+    memory_kernel.plan_run(experiment="other")
     with pytest.raises(CheckpointNotFoundError, match="nothing was saved in experiment 'other' yet"):
         memory_kernel.load("latest")
-    memory_kernel.plan_run(RunPlan(run="other"))
+    memory_kernel.plan_run(run="other")
     with pytest.raises(CheckpointNotFoundError, match="nothing was saved in run 'other' yet"):
         memory_kernel.load("latest")

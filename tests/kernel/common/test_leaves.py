@@ -194,7 +194,11 @@ def test_the_same_list_twice_is_no_cycle() -> None:
     assert round_trip({"a": shared, "b": [shared, shared]}) == {"a": [1], "b": [[1], [1]]}
 
 
-@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"a": v}, lambda v: {1: v}, lambda v: (v,), Point], ids=["list", "dict", "pairs", "tuple", "namedtuple"])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda v: [v], lambda v: {"a": v}, lambda v: {1: v}, lambda v: (v,), Point],
+    ids=["list", "dict", "pairs", "tuple", "namedtuple"],
+)
 def test_the_deepest_allowed_value_comes_back_and_one_level_more_is_refused(wrap: Callable[[object], object]) -> None:
     value: object = 1
     for _ in range(MAX_DEPTH):

@@ -69,18 +69,17 @@ NOT_FIRED_YET = {
 
 
 def fired_events() -> set[str]:
-    """Return the events that the product's code passes to a call of something named fire or afire."""
+    """Return the events that the product's code passes to something named fire or afire, now or as a callback."""
     found = set()
     for path in (path for portion in PORTIONS for path in portion.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            event = node.args[0]
-            is_member = isinstance(event, ast.Attribute) and ast.unparse(event.value) == "HookEvent"
-            if name.lstrip("_") in ("fire", "afire") and is_member:
-                assert isinstance(event, ast.Attribute)
-                found.add(HookEvent[event.attr].value)
+            if isinstance(node, ast.Call):
+                for function, event in zip([node.func, *node.args], node.args, strict=False):
+                    name = getattr(function, "attr", getattr(function, "id", ""))
+                    is_member = isinstance(event, ast.Attribute) and ast.unparse(event.value) == "HookEvent"
+                    if name.lstrip("_") in ("fire", "afire") and is_member:
+                        assert isinstance(event, ast.Attribute)
+                        found.add(HookEvent[event.attr].value)
     return found
 
 

@@ -152,6 +152,19 @@ def test_a_run_that_goes_on_in_another_directory_is_locked_in_both(tmp_path: Pat
         assert started == ["s-1", "s-2", "s-3"]
 
 
+def test_a_run_in_a_directory_that_one_may_not_touch_is_nobody_s_hindrance(tmp_path: Path) -> None:
+    with opened(tmp_path, checkpoint_dir=tmp_path / "theirs") as kernel:
+        kernel.start_run("s")
+        kernel.records.update_run(kernel.current_run().id, status=RunStatus.RUNNING)
+        kernel._session._ending = True  # type: ignore[union-attr]  # as if it had died
+    lock = tmp_path / "theirs" / "runs" / "s-1" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    with opened(tmp_path, checkpoint_dir=tmp_path / "mine") as kernel:
+        assert kernel.start_run("s", adopt=True).name == "s-2"
+        assert {run.name: run.status for run in kernel.records.list_runs()}["s-1"] is RunStatus.RUNNING
+
+
 def test_a_process_that_died_before_it_came_to_lock_its_run_is_found_dead_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -340,3 +341,44 @@ def test_hundreds_of_thousands_of_empty_tensors_are_kept(store: FileStore) -> No
     buffers = [Buffer(f"layer.{number}", "float32", (0,), nothing) for number in range(30_000)]
     store.write(CheckpointPayload("one", {}, buffers, {}))
     assert len(store.read("one").buffers) == 30_000
+
+
+@pytest.mark.parametrize("name", ["create", "write", "sync_file", "sync_dir", "link", "lock"])
+def test_a_write_that_fails_leaves_no_file_of_its_own(name: str, root: Path) -> None:
+    for after in range(20):
+        fs = FaultyFs()
+        store = open_safetensors(root, fs)
+        fs.arm(after=after, fault=OSError(errno.EIO, "as told"), only={name})
+        with contextlib.suppress(StorageError):
+            store.write(payload("one"))
+        if not fs.fired:
+            break
+        fs.disarm()
+        left = set(snapshot(root)) - {"data/one.safetensors", "manifests/one.json"}
+        assert {path for path in left if "one" in path} == set()
+        if list(store.list_ids()):  # sweeping failed, which is no reason not to write
+            store.forget("one")
+        store.close()
+        assert snapshot(root) == {}
+    assert after > 0
+
+
+def test_data_that_cannot_be_removed_after_a_failure_stays_uncommitted(root: Path) -> None:
+    class KeepsData(FaultyFs):
+        def unlink(self, path: Path) -> None:
+            if path.parent.name == "data" and path.exists():
+                raise OSError(errno.EIO, "as told")
+            super().unlink(path)
+
+    fs = KeepsData()
+    store = open_safetensors(root, fs)
+    fs.arm(after=1, fault=OSError(errno.EIO, "as told"), only={"link"})
+    with pytest.raises(StorageError, match="as told"):
+        store.write(payload("one"))
+    fs.bury()
+    assert (root / "data/one.safetensors").exists()
+    other = open_safetensors(root, FsOps())
+    with pytest.raises(CheckpointNotFoundError):
+        other.read("one")
+    other.collect()
+    assert snapshot(root) == {}
