@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.rng import capture_rng
-from model_checkpoint.checkpoint.services import Adapters
 from model_checkpoint.checkpoint.tree import FlatTree, flatten
 from model_checkpoint.common.leaves import child_path
 from model_checkpoint.contracts import FrameworkAdapter, Mismatches
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Adapters
 
 OBJECTS, RNG = "objects", "rng"
 _NEEDED = (

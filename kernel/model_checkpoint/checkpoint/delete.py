@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.services import Operation, Services
-from model_checkpoint.contracts import CheckpointRecord
 from model_checkpoint.errors import CheckpointNotFoundError
 from model_checkpoint.hooks import HookEvent
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import CheckpointRecord
 
 
 def delete(services: Services, record: CheckpointRecord, reason: str) -> int:

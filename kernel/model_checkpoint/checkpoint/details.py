@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.common.leaves import encode
-from model_checkpoint.contracts import JSON
 from model_checkpoint.errors import ConfigurationError
 from model_checkpoint.errors.base import bullet_list
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import JSON
 
 
 def checked_tags(tags: object) -> dict[str, str]:

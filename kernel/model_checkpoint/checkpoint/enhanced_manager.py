@@ -16,14 +16,16 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from model_checkpoint.checkpoint.ranking import primary_metric
-from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
-from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
 from model_checkpoint.errors import ConfigurationError, KernelError, OperationVetoed
 from model_checkpoint.hooks import HookEvent, HookManager, HookPriority
 from model_checkpoint.kernel import Kernel
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+    from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
 
 
 class VetoedSaveWarning(UserWarning):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
-import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model_checkpoint.contracts import JSON
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import JSON
 
 
 @functools.cache
 def environment() -> dict[str, JSON]:
     """Return the environment for a run's record. No environment variables, no arguments: they hold secrets."""
+    import platform
+    import socket
+
     return {
         "python": platform.python_version(),
         "platform": "-".join((platform.system(), platform.release(), platform.machine())),  # platform() starts uname

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from model_checkpoint.checkpoint.services import Services
 from model_checkpoint.common.numbers import metric_mode
 from model_checkpoint.contracts import BestFlag, CheckpointRecord
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Services
 
 PRIMARY = ("val_loss", "loss")
 """By what a checkpoint is simply "the best", in this order."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.load import LoadRequest, load
 from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 from model_checkpoint.checkpoint.services import Operation, RunState, Services
-from model_checkpoint.contracts import CheckpointRecord
 from model_checkpoint.errors import IntegrityError, NothingToResumeError, StateMismatchError
 from model_checkpoint.errors.base import bullet_list
 from model_checkpoint.hooks import HookEvent
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import CheckpointRecord
 
 
 class ResumeFallbackWarning(UserWarning):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from model_checkpoint.checkpoint.services import Adapters
 from model_checkpoint.errors import StateDecodeError
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Adapters
 
 PYTHON = "python"
 

@@ -20,13 +20,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.capture import capture
 from model_checkpoint.checkpoint.details import as_json, checked_tags
 from model_checkpoint.checkpoint.environment import environment
 from model_checkpoint.checkpoint.ranking import flags_won, primary_metric
 from model_checkpoint.checkpoint.services import Operation, RunState, Services, path_or_none
-from model_checkpoint.checkpoint.tree import FlatTree
 from model_checkpoint.common.clock import Stopwatch, now_s
 from model_checkpoint.common.ids import checked_name, checkpoint_id, random_id
 from model_checkpoint.common.numbers import as_metric_value, checked_step
@@ -47,6 +47,9 @@ from model_checkpoint.errors import (
     StorageError,
 )
 from model_checkpoint.hooks import Context, HookEvent
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.tree import FlatTree
 
 _LIVE = ("model", "optimizer", "scheduler")
 _log = logging.getLogger("model_checkpoint")

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from model_checkpoint.common.ids import random_id
-from model_checkpoint.contracts import Analyzer, FrameworkAdapter, RecordStore, RunRecord, StorageBackend
 from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
-from model_checkpoint.hooks import FireReport, HookEvent, HookManager
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import Analyzer, FrameworkAdapter, RecordStore, RunRecord, StorageBackend
+    from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 
 _log = logging.getLogger("model_checkpoint")
 

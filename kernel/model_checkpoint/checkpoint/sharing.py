@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import gcd, prod
+from typing import TYPE_CHECKING
 
 from model_checkpoint.common.strides import byte_extent, c_strides, is_c_contiguous
-from model_checkpoint.contracts import TensorView
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import TensorView
 
 _ALIGNMENT = 16
 """Raw bytes begin at a multiple of this in their storage, so that the members keep an alignment they can be read at."""

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from model_checkpoint.checkpoint.services import Adapters
 from model_checkpoint.checkpoint.sharing import share
 from model_checkpoint.common.leaves import KIND, decode, encode
 from model_checkpoint.common.strides import check_within
 from model_checkpoint.contracts import JSON, Buffer, FrameworkAdapter, TensorView, TypedLeaf
 from model_checkpoint.errors import CheckpointEngineError, StateDecodeError, UnstorableStateError
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Adapters
 
 TENSOR, LEAF = "tensor", "leaf"
 _MAX_DIMS = 64

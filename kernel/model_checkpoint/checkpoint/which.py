@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from model_checkpoint.common.numbers import metric_mode
-from model_checkpoint.contracts import CheckpointRecord, RecordStore, RunRecord
 from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError, MetricError
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import CheckpointRecord, RecordStore, RunRecord
 
 _HOW = "an id, 'latest', 'best:<metric>' or 'tag:<tag>'"
 

@@ -6,13 +6,15 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.checkpoint.enhanced_manager import EnhancedCheckpointManager
-from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 from model_checkpoint.contracts import JSON, CheckpointRecord, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelError
 from model_checkpoint.kernel import Kernel
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 
 
 def start(

@@ -7,9 +7,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from model_checkpoint.hooks.contexts import Context
-from model_checkpoint.hooks.record import HookRecord
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.record import HookRecord
 
 CAPACITY = 1000
 Call = Callable[[Context], object]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.hooks import guard
-from model_checkpoint.hooks.collect import Found
-from model_checkpoint.hooks.contexts import Context
 from model_checkpoint.hooks.specs import ANSWERS
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.collect import Found
+    from model_checkpoint.hooks.contexts import Context
 
 WATCHING = frozenset({"before_plugin_execute", "after_plugin_execute"})
 """Events that fire around every call of a hook."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from model_checkpoint.errors import HookRegistrationError, UnknownEventError
 from model_checkpoint.hooks.events import HookEvent, HookPriority
-from model_checkpoint.hooks.marker import HookOptions
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.marker import HookOptions
 
 
 def checked_event(event: object) -> HookEvent:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.errors import HookTimeoutError
 from model_checkpoint.hooks.events import HookEvent
-from model_checkpoint.hooks.record import HookRecord
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.record import HookRecord
 
 FAILURES_IN_A_ROW = 5
 TIMEOUTS_IN_A_ROW = 2

@@ -16,15 +16,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Mapping
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pluggy import Result
 
 from model_checkpoint.errors import ContextFieldError, OperationVetoed, Veto
 from model_checkpoint.hooks.contexts import Context, snapshot
-from model_checkpoint.hooks.record import HookRecord
 from model_checkpoint.hooks.specs import EVENTS
 from model_checkpoint.hooks.stats import FOLD_AT
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.record import HookRecord
 
 ISOLATED = (Exception, SystemExit)
 """KeyboardInterrupt and GeneratorExit pass; a hook that calls ``sys.exit`` does not end a training."""

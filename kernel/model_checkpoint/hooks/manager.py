@@ -20,13 +20,13 @@ from model_checkpoint.hooks.events import HookEvent, HookPriority
 from model_checkpoint.hooks.failures import Failures
 from model_checkpoint.hooks.marker import HookOptions, OnError
 from model_checkpoint.hooks.order import arrange
-from model_checkpoint.hooks.record import HookRecord
 from model_checkpoint.hooks.specs import EVENTS, NAMESPACES, PROJECT
-from model_checkpoint.hooks.stats import HookStats
 from model_checkpoint.hooks.timed import TimedCalls
 
 if TYPE_CHECKING:
     from model_checkpoint.hooks.coroutines import Coroutines
+    from model_checkpoint.hooks.record import HookRecord
+    from model_checkpoint.hooks.stats import HookStats
 
 
 class FireReport(NamedTuple):

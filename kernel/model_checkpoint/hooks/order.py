@@ -15,10 +15,12 @@ private of pluggy: the list ``_hookimpls``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pluggy import HookCaller, HookImpl
+if TYPE_CHECKING:
+    from pluggy import HookCaller, HookImpl
 
-from model_checkpoint.hooks.record import HookRecord
+    from model_checkpoint.hooks.record import HookRecord
 
 
 def arrange(caller: HookCaller, known: Mapping[HookImpl, HookRecord]) -> None:

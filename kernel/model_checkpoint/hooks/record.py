@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from model_checkpoint.hooks.marker import HookOptions
 from model_checkpoint.hooks.stats import HookStats, Tally
+
+if TYPE_CHECKING:
+    from model_checkpoint.hooks.marker import HookOptions
 
 Kind = Literal["plain", "wrapper", "hookwrapper"]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from model_checkpoint.contracts import FrameworkAdapter, FrameworkAdapterDescriptor
-from model_checkpoint.plugins import Registry
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import FrameworkAdapter, FrameworkAdapterDescriptor
+    from model_checkpoint.plugins import Registry
 
 
 class AdapterSet:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_checkpoint.common.fsops import FsOps, FullWriter, typed_errors
-from model_checkpoint.contracts import StorageBackend, StorageBackendDescriptor
 from model_checkpoint.errors import UnknownBackendError
-from model_checkpoint.plugins import Registry
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import StorageBackend, StorageBackendDescriptor
+    from model_checkpoint.plugins import Registry
 
 
 class BackendSet:

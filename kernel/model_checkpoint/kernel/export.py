@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model_checkpoint.checkpoint.services import Services
-from model_checkpoint.config import KernelConfig
-from model_checkpoint.contracts import JSON, CheckpointRecord, StorageBackend
 from model_checkpoint.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
     ConfigurationError,
     IntegrityError,
 )
-from model_checkpoint.kernel.backends import BackendSet
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Services
+    from model_checkpoint.config import KernelConfig
+    from model_checkpoint.contracts import JSON, CheckpointRecord, StorageBackend
+    from model_checkpoint.kernel.backends import BackendSet
 
 SUFFIXES = {"pt": ".pt", "pth": ".pt", "pytorch": ".pt", "safetensors": ".safetensors"}
 DEFAULT_FORMAT = "safetensors"

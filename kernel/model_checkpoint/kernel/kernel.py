@@ -8,11 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.checkpoint.delete import delete
 from model_checkpoint.checkpoint.load import LoadRequest, load, load_latest
-from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 from model_checkpoint.checkpoint.resume import resume
 from model_checkpoint.checkpoint.save import SaveRequest, save
 from model_checkpoint.checkpoint.services import Operation
@@ -28,8 +27,11 @@ from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
 from model_checkpoint.kernel.runs import RunStarter
-from model_checkpoint.kernel.session import RunSession
 from model_checkpoint.plugins import PluginSet
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+    from model_checkpoint.kernel.session import RunSession
 
 DRAIN_S = 30.0
 """How long `Kernel.close` waits for BACKGROUND hooks."""
@@ -112,8 +114,6 @@ class Kernel:
             self.close()
             raise
 
-    # Which kernel
-
     @staticmethod
     def current() -> Kernel:
         """Return the one open kernel. Raises ``NoKernelError``, or ``AmbiguousKernelError`` with several open."""
@@ -123,8 +123,6 @@ class Kernel:
     def open_kernels() -> list[Kernel]:
         """Return the kernels that are open in this process, the oldest first."""
         return open_kernels.listed()
-
-    # Hooks
 
     @property
     def hook(self) -> Any:
@@ -147,8 +145,6 @@ class Kernel:
     def _new_analyzer(self, name: str) -> Analyzer | None:
         descriptor = self.plugins.provided.analyzers.get(name)
         return descriptor.create() if descriptor else None
-
-    # Runs
 
     def start_run(
         self,
@@ -187,17 +183,20 @@ class Kernel:
         try:
             yield session
         except BaseException as error:
-            session.end(*open_kernels.outcome(error))
+            self._end(session, *open_kernels.outcome(error))
             raise
-        session.end(RunStatus.FINISHED)
+        self._end(session, RunStatus.FINISHED)
 
     def end_run(
         self, status: RunStatus = RunStatus.FINISHED, reason: str = "", *, error: BaseException | None = None
     ) -> None:
         """End the current run, if there is one; `error` is what ended it, and tells status and reason."""
-        with self._lock:
-            if self._session is not None:
-                self._session.end(*(open_kernels.outcome(error) if error else (status, reason)))
+        if self._session is not None:
+            self._end(self._session, *(open_kernels.outcome(error) if error else (status, reason)))
+
+    def _end(self, session: RunSession, status: RunStatus, reason: str = "") -> None:
+        with self._lock:  # not in the middle of a save
+            session.end(status, reason)
 
     @property
     def active_run(self) -> RunSession | None:
@@ -216,8 +215,6 @@ class Kernel:
         """Say as `start_run` does how a run begins that nobody begins outright; until then ``latest`` looks there."""
         self._plan = plan
 
-    # Metrics
-
     def log_metrics(
         self,
         values: Mapping[str, object],
@@ -235,8 +232,6 @@ class Kernel:
         metrics = self._session.state.metrics if self._session else None
         aggregates = getattr(metrics, "aggregates", None)
         return dict(aggregates()) if aggregates is not None else {}
-
-    # Checkpoints
 
     def save(
         self,
@@ -353,8 +348,6 @@ class Kernel:
         """Return counts, percentiles, bytes and throughput of every operation so far, per hook too."""
         self._check_open()
         return performance_report(self)
-
-    # Ends
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Write what is buffered; return whether BACKGROUND hooks are done, after at most `timeout_s` seconds."""

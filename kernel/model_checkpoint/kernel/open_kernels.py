@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.contracts import RunStatus
 from model_checkpoint.errors import AmbiguousKernelError, NoKernelError
-from model_checkpoint.hooks import HookManager
 
 if TYPE_CHECKING:
+    from model_checkpoint.hooks import HookManager
     from model_checkpoint.kernel.kernel import Kernel
 
 _open: list[Kernel] = []

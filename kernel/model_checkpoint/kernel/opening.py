@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.refs import FileRefs
 from model_checkpoint.checkpoint.services import Services
-from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.config import KernelConfig
-from model_checkpoint.contracts import RecordStore
 from model_checkpoint.errors import ConfigurationError, KernelError, UnknownSchemeError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.kernel.adapters import AdapterSet
@@ -21,6 +18,9 @@ from model_checkpoint.kernel.records import HookedRecords
 from model_checkpoint.plugins import FoundPlugin, PluginSet, Provided, discover, label_of
 
 if TYPE_CHECKING:
+    from model_checkpoint.common.fsops import FsOps
+    from model_checkpoint.config import KernelConfig
+    from model_checkpoint.contracts import RecordStore
     from model_checkpoint.kernel.kernel import Kernel
 
 KERNEL_API = "1.0"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_checkpoint.contracts import JSON
 from model_checkpoint.errors import KernelError
 
 if TYPE_CHECKING:
+    from model_checkpoint.contracts import JSON
     from model_checkpoint.kernel.kernel import Kernel
 
 

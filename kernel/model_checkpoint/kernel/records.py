@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.common.ids import random_id
-from model_checkpoint.contracts import (
-    JSON,
-    BestFlag,
-    CheckpointRecord,
-    EventRecord,
-    ExperimentRecord,
-    MetricPoint,
-    RecordStore,
-    RunRecord,
-    RunStatus,
-)
 from model_checkpoint.errors import StaleGenerationError
 from model_checkpoint.hooks import HookEvent, HookManager
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import (
+        JSON,
+        BestFlag,
+        CheckpointRecord,
+        EventRecord,
+        ExperimentRecord,
+        MetricPoint,
+        RecordStore,
+        RunRecord,
+        RunStatus,
+    )
 
 T = TypeVar("T")
 

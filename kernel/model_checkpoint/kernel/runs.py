@@ -7,18 +7,21 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.details import as_json, checked_tags
 from model_checkpoint.checkpoint.environment import environment
 from model_checkpoint.checkpoint.services import Operation, Services
 from model_checkpoint.common.clock import now_s
-from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.common.ids import checked_name
 from model_checkpoint.contracts import JSON, Analyzer, RunRecord, RunStatus
 from model_checkpoint.errors import CheckpointEngineError, RunInUseError, StorageError
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.kernel.identity import LOCK, START_TIMEOUT_S, RunLock, one_at_a_time, stated_run
 from model_checkpoint.kernel.session import RunSession
+
+if TYPE_CHECKING:
+    from model_checkpoint.common.fsops import FsOps
 
 UNFINISHED = (RunStatus.RUNNING, RunStatus.CRASHED, RunStatus.FAILED, RunStatus.PREEMPTED)
 

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from model_checkpoint.checkpoint.details import checked_tags
 from model_checkpoint.checkpoint.services import Operation, RunState, Services
@@ -17,7 +17,9 @@ from model_checkpoint.common.numbers import as_metric_value, checked_step
 from model_checkpoint.contracts import Analyzer, CheckpointRecord, MetricPoint, RunRecord, RunStatus
 from model_checkpoint.errors import CheckpointEngineError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
-from model_checkpoint.kernel.identity import RunLock
+
+if TYPE_CHECKING:
+    from model_checkpoint.kernel.identity import RunLock
 
 FLUSH_POINTS = 512
 FLUSH_AFTER_S = 1.0

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import (
@@ -24,8 +24,10 @@ from model_checkpoint.contracts import (
 )
 from model_checkpoint.errors import OperationVetoed, PluginConflictError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
-from model_checkpoint.plugins.discovery import FoundPlugin
 from model_checkpoint.plugins.registry import Provided, Registry
+
+if TYPE_CHECKING:
+    from model_checkpoint.plugins.discovery import FoundPlugin
 
 
 class PluginState(StrEnum):

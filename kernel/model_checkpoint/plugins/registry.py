@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from model_checkpoint.contracts import (
-    AnalyzerDescriptor,
-    FrameworkAdapterDescriptor,
-    RecordStoreDescriptor,
-    StorageBackendDescriptor,
-)
 from model_checkpoint.errors import PluginConflictError
+
+if TYPE_CHECKING:
+    from model_checkpoint.contracts import (
+        AnalyzerDescriptor,
+        FrameworkAdapterDescriptor,
+        RecordStoreDescriptor,
+        StorageBackendDescriptor,
+    )
 
 T = TypeVar("T")
 
