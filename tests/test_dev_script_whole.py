@@ -133,7 +133,7 @@ def test_a_benchmark_that_is_not_there_is_refused_with_the_known_ones_before_any
     (clone / "tests/benchmarks/bench_save.py").touch()
     done = start(clone, *arguments)
 
-    assert (done.returncode, "Known: save" in done.stderr) == (1, True)
+    assert (done.returncode, "Known: all, save" in done.stderr) == (1, True)
     assert not (clone / ".venv").exists()
 
 

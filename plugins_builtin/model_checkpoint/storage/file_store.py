@@ -92,31 +92,20 @@ class FileStore:
 
         Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``.
         """
-        while True:
-            raw = self._read_manifest(checkpoint_id)
-            try:
-                return self._read(checkpoint_id, raw, expected_digest)
-            except IntegrityError:
-                if not self._has_changed(checkpoint_id, raw):
-                    raise
+        try:
+            return self._read(checkpoint_id, expected_digest)
+        except IntegrityError:
+            pass
+        with self._layout.undisturbed(checkpoint_id):
+            return self._read(checkpoint_id, expected_digest)
 
     def verify(self, checkpoint_id: str, *, expected_digest: str | None = None) -> VerifyReport:
         """Read everything, in constant memory, and report. Raises only ``CheckpointNotFoundError``."""
-        while True:
-            raw, nbytes = None, 0
-            try:
-                raw = self._read_manifest(checkpoint_id)
-                nbytes = len(raw)
-                manifest, target = self._parse(checkpoint_id, raw, expected_digest), self._layout.data(checkpoint_id)
-                with typed_read_errors(target):
-                    nbytes += check_data(self._fs, target, manifest.data)
-            except StorageError as error:
-                if raw is not None and self._has_changed(checkpoint_id, raw):
-                    continue
-                expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
-                found = (expected or expected_digest or "", actual, nbytes, (str(error),))
-                return VerifyReport(checkpoint_id, False, *found)
-            return VerifyReport(checkpoint_id, True, manifest.digest, manifest.digest, nbytes)
+        report = self._verify(checkpoint_id, expected_digest)
+        if report.ok:
+            return report
+        with self._layout.undisturbed(checkpoint_id):
+            return self._verify(checkpoint_id, expected_digest)
 
     def forget(self, checkpoint_id: str) -> int:
         """Remove the checkpoint and return the bytes freed. Raises ``CheckpointNotFoundError``, ``StorageError``."""
@@ -140,7 +129,9 @@ class FileStore:
         """Return the data file. Raises ``CheckpointNotFoundError``, ``StorageError``."""
         target = self._layout.data(checkpoint_id)
         with typed_read_errors(target):
-            self._layout.refuse_unknown(checkpoint_id)
+            if not self._layout.is_committed(checkpoint_id):
+                with self._layout.undisturbed(checkpoint_id):
+                    self._layout.refuse_unknown(checkpoint_id)
         return target
 
     def close(self) -> None:
@@ -152,45 +143,41 @@ class FileStore:
         places = self._format.write(payload, out)
         return StoredFile(self._layout.relative(target), out.nbytes, out.hexdigest), places
 
-    def _read_manifest(self, checkpoint_id: str) -> bytearray:
-        path = self._layout.manifest(checkpoint_id)
-        while True:
-            with typed_read_errors(path):
-                try:
-                    return self._fs.read(path, limit=MAX_NBYTES)
-                except FileNotFoundError:
-                    is_lost = self._layout.has_lost_manifest(checkpoint_id)
-                if self._layout.is_committed(checkpoint_id):
-                    continue  # committed in between
-            if is_lost:
-                raise MissingFileError(
-                    f"{path} is gone, and without it nobody can tell whether its data file is what was written. Put the"
-                    " file back from a copy, or load another checkpoint",
-                    path=str(path),
-                )
-            raise self._layout.not_found(checkpoint_id)
-
-    def _has_changed(self, checkpoint_id: str, raw: bytearray) -> bool:
-        """Say whether the checkpoint was forgotten, and perhaps written anew, since its manifest was read."""
-        try:
-            return self._fs.read(self._layout.manifest(checkpoint_id), limit=MAX_NBYTES) != raw
-        except FileNotFoundError:
-            return True
-        except OSError:  # what was found wrong before is what gets told
-            return False
-
-    def _parse(self, checkpoint_id: str, raw: bytearray, expected_digest: str | None) -> Manifest:
-        path, target = self._layout.manifest(checkpoint_id), self._layout.data(checkpoint_id)
-        manifest = parse(raw, path, checkpoint_id, expected_digest)
-        if manifest.data.name != target.name:
-            raise IntegrityError(f"{path} names another data file: {manifest.data.name[:200]!r}", path=str(path))
-        return manifest
-
-    def _read(self, checkpoint_id: str, raw: bytearray, expected_digest: str | None) -> CheckpointPayload:
-        manifest, target = self._parse(checkpoint_id, raw, expected_digest), self._layout.data(checkpoint_id)
+    def _read(self, checkpoint_id: str, expected_digest: str | None) -> CheckpointPayload:
+        manifest, target = self._manifest(checkpoint_id, expected_digest), self._layout.data(checkpoint_id)
         with typed_read_errors(target):
             data = read_data(self._fs, target, manifest.data)
             views = self._format.read(data, manifest.buffers, target)
         stored = zip(manifest.buffers, views, strict=True)
         buffers = tuple(Buffer(entry.name, entry.dtype, entry.shape, view) for entry, view in stored)
         return CheckpointPayload(checkpoint_id, manifest.tree, buffers, manifest.metadata)
+
+    def _verify(self, checkpoint_id: str, expected_digest: str | None) -> VerifyReport:
+        nbytes = 0
+        try:
+            manifest, target = self._manifest(checkpoint_id, expected_digest), self._layout.data(checkpoint_id)
+            nbytes = manifest.nbytes
+            with typed_read_errors(target):
+                nbytes += check_data(self._fs, target, manifest.data)
+        except StorageError as error:
+            expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
+            found = (expected or expected_digest or "", actual, nbytes, (str(error),))
+            return VerifyReport(checkpoint_id, False, *found)
+        return VerifyReport(checkpoint_id, True, manifest.digest, manifest.digest, nbytes)
+
+    def _manifest(self, checkpoint_id: str, expected_digest: str | None) -> Manifest:
+        path, target = self._layout.manifest(checkpoint_id), self._layout.data(checkpoint_id)
+        with typed_read_errors(path):
+            try:
+                raw = self._fs.read(path, limit=MAX_NBYTES)
+            except FileNotFoundError:
+                self._layout.refuse_unknown(checkpoint_id)
+                raise MissingFileError(
+                    f"{path} is gone, and without it nobody can tell whether its data file is what was written. Put the"
+                    " file back from a copy, or load another checkpoint",
+                    path=str(path),
+                ) from None
+        manifest = parse(raw, path, checkpoint_id, expected_digest)
+        if manifest.data.name != target.name:
+            raise IntegrityError(f"{path} names another data file: {manifest.data.name[:200]!r}", path=str(path))
+        return manifest

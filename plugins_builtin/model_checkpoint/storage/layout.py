@@ -21,7 +21,7 @@ from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.common.ids import checked_name
-from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError, StorageError
+from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError
 from model_checkpoint.storage.workspace import Workspace
 
 _MANIFEST = ".json"
@@ -62,26 +62,21 @@ class Layout:
         return self._fs.identity(self.manifest(checkpoint_id)) is not None
 
     def has_lost_manifest(self, checkpoint_id: str) -> bool:
-        """Say whether there is data that was committed once, and no manifest.
-
-        Looks while it holds the claim of the id: between two looks of anybody else's, a writer can commit and another
-        one forget, and each picture alone would be that of damage.
-        """
-        if self._fs.identity(self.data(checkpoint_id)) is None:
-            return False
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self.workspace.claim(checkpoint_id))
-            except StorageError:
-                raise
-            except OSError:  # nobody writes here: the folder of claims cannot be written to, or is not there
-                pass
-            return self.looks_lost(checkpoint_id)
-
-    def looks_lost(self, checkpoint_id: str) -> bool:
-        """The same, for whoever holds the claim."""
+        """Say whether there is data that was committed once, and no manifest. Believe it only while `undisturbed`."""
         found = self._fs.identity(self.data(checkpoint_id))
         return found is not None and not self.is_committed(checkpoint_id) and not self.workspace.holds(found)
+
+    @contextlib.contextmanager
+    def undisturbed(self, checkpoint_id: str) -> Iterator[None]:
+        """Hold the claim of an id while looking a second time at what seems to be damage.
+
+        Between two looks of a reader, one process can forget a checkpoint and another write it again, and what the
+        reader pieced together would be that of neither. A store that cannot be written to has nobody who does so.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                stack.enter_context(self.workspace.claim(checkpoint_id))
+            yield
 
     def refuse_committed(self, checkpoint_id: str) -> None:
         """Raise ``CheckpointExistsError`` if there is a manifest."""
@@ -93,7 +88,9 @@ class Layout:
 
     def refuse_unknown(self, checkpoint_id: str) -> None:
         """Raise ``CheckpointNotFoundError`` if there is neither a manifest nor data that lost it."""
-        if not (self.is_committed(checkpoint_id) or self.has_lost_manifest(checkpoint_id)):
+        if self.is_committed(checkpoint_id):
+            return
+        if not self.has_lost_manifest(checkpoint_id):
             raise self.not_found(checkpoint_id)
 
     def not_found(self, checkpoint_id: str) -> CheckpointNotFoundError:

@@ -53,6 +53,8 @@ class Manifest:
     metadata: dict[str, JSON]
     buffers: tuple[StoredBuffer, ...]
     data: StoredFile
+    nbytes: int
+    """Of the manifest itself."""
 
 
 def state_text(payload: CheckpointPayload) -> str:
@@ -125,7 +127,7 @@ def parse(raw: bytes | bytearray, path: Path, checkpoint_id: str, expected_diges
                 f"{path} was written in version {version} of the format, and this installation reads up to {VERSION}:"
                 " update model-checkpoint-engine"
             )
-        return _manifest(content, checkpoint_id, digest)
+        return _manifest(content, checkpoint_id, digest, len(raw))
     except (ValueError, LookupError, TypeError, StateDecodeError) as error:
         raise IntegrityError(
             f"{path} has a right checksum, but is no manifest of {checkpoint_id}: {error}", path=str(path)
@@ -140,7 +142,7 @@ def _check_size(payload: CheckpointPayload, nbytes: int) -> None:
         )
 
 
-def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str) -> Manifest:
+def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str, nbytes: int) -> Manifest:
     if content["id"] != checkpoint_id:
         raise ValueError(f"it belongs to {content['id']!r}")
     entries = content["buffers"]
@@ -160,6 +162,7 @@ def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str) -> M
         metadata=metadata,
         buffers=buffers,
         data=StoredFile(_text(data, "name"), _count(data, "nbytes"), _text(data, "sha256")),
+        nbytes=nbytes,
     )
 
 

@@ -87,8 +87,7 @@ class Publisher:
         path, target = layout.manifest(checkpoint_id), layout.data(checkpoint_id)
         temp = writer.path(target.name)
         with layout.workspace.claim(checkpoint_id):
-            if not (layout.is_committed(checkpoint_id) or layout.looks_lost(checkpoint_id)):
-                raise layout.not_found(checkpoint_id)
+            layout.refuse_unknown(checkpoint_id)
             nbytes = sum(fs.size(file) or 0 for file in (path, target))
             with contextlib.suppress(OSError):  # from the second name on, without its manifest the data is nobody's
                 fs.link(target, temp)

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_checkpoint.checkpoint.tree import FlatTree, flatten, unflatten
-from model_checkpoint.contracts import Buffer
+from model_checkpoint.contracts import Buffer, FrameworkAdapterDescriptor
 from model_checkpoint.errors import StateDecodeError
+from model_checkpoint.frameworks.torch_adapter import TorchAdapter
 from model_checkpoint.kernel.adapters import AdapterSet
+from model_checkpoint.plugins import Registry
 
 
 def node(**changes: object) -> dict[str, object]:
@@ -26,6 +28,9 @@ def node(**changes: object) -> dict[str, object]:
 
 NUMPY = {"as": "numpy.array"}
 HOSTILE: list[object] = [
+    node(dtype="uint8", shape=[17]), node(dtype="uint8", shape=[17], attributes=NUMPY),
+    node(shape=[2, 2], attributes={"as": "torch.tensor", "layout": [0, 1]}),
+    node(shape=[2, 2], attributes=NUMPY | {"layout": [0, 1]}),
     {"$": "code", "v": "import os"}, {"$": "tensor"}, node(buffer="gone"), node(buffer=["b"]), node(buffer=None),
     node(dtype=3), node(dtype="quint8"), node(dtype="__class__"), node(dtype="float33"), node(shape=[5]),
     node(shape=[-4]), node(shape=["4"]), node(shape=4), node(shape=None), node(shape=[True]), node(shape=[4.0]),
@@ -67,6 +72,32 @@ def test_a_node_that_flatten_would_not_write_is_a_typed_error(tree: object, adap
     buffer = Buffer("b", "float32", (4,), memoryview(bytearray(16)))
     with pytest.raises(StateDecodeError):
         unflatten({"a": [tree]}, [buffer], adapters)
+
+
+class Trusting(TorchAdapter):
+    """An adapter that looks at nothing that it is given."""
+
+    name = "trusting"
+
+    def from_view(self, base: object, **placed: object) -> object:
+        return placed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [-1]}, {"shape": [2**63]}, {"shape": [2**40, 2**40]}, {"shape": [0, 2**63]}, {"shape": [2], "strides": [-1]},
+        {"shape": [2], "strides": [2**63]}, {"strides": [1, 1]}, {"strides": []}, {"offset": -1}, {"offset": 17}, {"shape": [1.0]},
+        {"shape": [True]}, {"shape": {}}, {"shape": [1] * 65}, {"attributes": []},
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_do_not_even_reach_an_adapter(changes: dict[str, object]) -> None:
+    registry: Registry[FrameworkAdapterDescriptor] = Registry("adapter")
+    registry.add("trusting", FrameworkAdapterDescriptor("trusting", ("torch",), Trusting), "test")
+    buffer = Buffer("b", "float32", (4,), memoryview(bytearray(16)))
+    assert unflatten(node(), [buffer], AdapterSet(registry))
+    with pytest.raises(StateDecodeError):
+        unflatten(node(**changes), [buffer], AdapterSet(registry))
 
 
 def test_a_sparse_tensor_whose_indices_point_outside_is_a_typed_error(

@@ -114,13 +114,31 @@ def test_an_array_and_itself_turned_round_come_back_as_two_views_of_one_memory(r
         check_sharing(views, round_trip(views))
 
 
-@given(torch_views())
-def test_what_came_back_is_stored_again_in_the_same_way(
-    adapters: AdapterSet, reread: Callable[[FlatTree], object], views: list[torch.Tensor]
+@given(torch_views() | numpy_views())
+def test_what_came_back_is_stored_again_in_no_more_bytes(
+    adapters: AdapterSet, reread: Callable[[FlatTree], object], views: list[Any]
 ) -> None:
     first = flatten(views, adapters, path="state")
     second = flatten(reread(first), adapters, path="state")
     assert sum(sizes_of(second)) <= sum(sizes_of(first))
+
+
+def test_a_whole_that_runs_backwards_is_never_lent_as_its_own_dtype(adapters: AdapterSet) -> None:
+    array = np.arange(6)
+    (buffer,) = flatten([array[::-1], array[1:3]], adapters, path="").buffers
+    assert buffer.dtype == "uint8"
+
+
+def test_a_whole_in_which_another_would_lie_crooked_is_stored_with_room_before_it(round_trip: RoundTrip) -> None:
+    memory = torch.zeros(16, dtype=torch.uint8)
+    views = [memory[1:9], memory.view(torch.float32)[1:2]]
+    check_sharing(views, round_trip(views))
+
+
+def test_two_storages_of_different_lengths_over_one_memory_share_it_again(round_trip: RoundTrip) -> None:
+    memory = np.zeros(16, np.uint8)
+    views = [torch.from_numpy(memory[:8])[2:8], torch.from_numpy(memory)[4:16]]
+    check_sharing(views, round_trip(views))
 
 
 def test_a_lone_tensor_is_stored_in_c_order_whatever_its_memory_looks_like(adapters: AdapterSet) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,10 +37,15 @@ from model_checkpoint.testing.record_samples import in_threads
 
 
 class WithoutLinks(FsOps):
-    """A file system such as FAT."""
+    """A file system such as FAT, and a slow one, so that others come between two calls."""
 
     def link(self, source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "no hard links here")
+
+    def identity(self, path: Path) -> tuple[int, int] | None:
+        found = super().identity(path)
+        time.sleep(0.002)
+        return found
 
 
 class LosesTheAnswer(FsOps):
@@ -169,7 +176,26 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder removes the file and lets go between our opening and locking it, and a third one makes it anew."""
+    third: list[HeldLock | None] = []
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        (tmp_path / "lock").unlink()
+        third.append(FsOps().lock(tmp_path / "lock"))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert FsOps().lock(tmp_path / "lock") is None
+    assert third[0] is not None
+    third[0].close()
+
+
+def test_of_many_who_lock_and_remove_a_file_one_holds_it_at_a_time(tmp_path: Path) -> None:
     held: list[int] = []
     most: list[int] = []
 
@@ -237,7 +263,7 @@ def test_a_name_is_given_only_once(fs: FsOps, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fs", [FsOps(), WithoutLinks()], ids=["links", "no links"])
 def test_of_many_who_want_a_name_one_gets_it(fs: FsOps, tmp_path: Path) -> None:
-    for round_number in range(20):
+    for round_number in range(5):
         target, winners = tmp_path / f"name-{round_number}", []
 
         def work(number: int, target: Path = target, winners: list[int] = winners) -> None:

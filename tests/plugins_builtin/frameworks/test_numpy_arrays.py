@@ -170,9 +170,9 @@ def test_fields_of_a_packed_structure_share_it_with_the_whole(round_trip: RoundT
 def test_strided_tricks_and_foreign_memory_share_too(round_trip: RoundTrip) -> None:
     memory = bytearray(range(16))
     one, two = np.frombuffer(memory, np.uint8), np.frombuffer(memory, np.uint8, count=8)
-    windows = np.lib.stride_tricks.sliding_window_view(one, 4)
+    windows = np.lib.stride_tricks.sliding_window_view(one[4:], 4)
     back = round_trip([one, two, windows])
-    back[0][0] = 99
-    assert back[1][0] == 99
+    back[0][4] = 99
+    assert back[1][4] == 99
     assert back[2][0, 0] == 99
-    assert np.array_equal(back[2], np.lib.stride_tricks.sliding_window_view(back[0], 4))
+    assert np.array_equal(back[2], np.lib.stride_tricks.sliding_window_view(back[0][4:], 4))

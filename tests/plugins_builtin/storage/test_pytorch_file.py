@@ -325,7 +325,6 @@ HOSTILE = {
     "a pickle that calls": lambda: bytearray(pickle.dumps(Runs())),
     "a zip file with a pickle that calls": lambda: packed({"a/data.pkl": pickle.dumps(Runs()), "a/version": b"3"}),
     "a zip file of nothing": lambda: packed({}),
-    "compressed members": compressed,
     "no buffers": lambda: saved({"epoch": 1}),
     "a list": lambda: saved([1]),
     "a number for a tensor": lambda: saved({"buffers": {"w": 7}}),
@@ -347,6 +346,12 @@ def test_hostile_files_are_refused_and_run_nothing(kind: str) -> None:
     with pytest.raises(IntegrityError, match=r"name\.pt has the right checksum and is no file that was ever written"):
         PytorchFormat().read(HOSTILE[kind](), [entry], Path("name.pt"))
     assert not witness.exists()
+
+
+def test_compressed_members_are_refused_before_they_are_inflated() -> None:
+    entry = StoredBuffer("w", "float32", (4_000_000,), 16_000_000, {})
+    with pytest.raises(IntegrityError, match="compressed or encrypted members"):
+        PytorchFormat().read(compressed(), [entry], Path("name.pt"))
 
 
 def test_a_file_cut_or_changed_anywhere_is_read_or_refused_but_never_another_error() -> None:
