@@ -42,11 +42,11 @@ class TensorView:
     """Return its elements as C-contiguous little-endian bytes (format ``B``); may be the live memory itself."""
     span: Callable[[int, int], memoryview]
     """``span(start, stop)``: the raw bytes [start, stop) of the storage."""
+    attributes: Mapping[str, JSON] = field(default_factory=dict)
+    """What else is needed to rebuild it, such as ``{"as": "torch.parameter"}``; ``as`` begins with a package. How a
+    lone tensor lay in memory belongs here too: `contiguous` gives its elements in C order."""
     backwards: bool = False
     """`contiguous` gives the elements in another order than memory does: an axis of the array runs backwards."""
-    attributes: Mapping[str, JSON] = field(default_factory=dict)
-    """What else is needed to rebuild it, such as ``{"as": "torch.parameter"}``; ``as`` begins with a package. How a lone
-    tensor lay in memory belongs here too: `contiguous` gives its elements in C order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def raw_bytes(storage: torch.UntypedStorage, start: int, stop: int) -> memoryvie
 
 def c_order_bytes(tensor: Tensor) -> memoryview:
     """Return the elements in C order: the live memory where they lie so already."""
-    held = carrier(tensor).contiguous()
+    held = tensor if tensor.is_contiguous() else carrier(tensor).contiguous()
     start = int(held.storage_offset()) * held.element_size()
     return raw_bytes(held.untyped_storage(), start, start + held.numel() * held.element_size())
 

@@ -177,15 +177,22 @@ def test_mismatches_within_containers_are_all_found_and_change_nothing(
 def test_what_does_not_fit_is_left_as_it_is_where_strictness_is_off(
     adapters: AdapterSet, stored: Callable[[object], Any]
 ) -> None:
-    state = stored({"a": net(1.0), "t": torch.zeros(2), "m": 3, "fine": torch.zeros(3), "plain": 1})
+    state = stored({"a": net(1.0), "t": torch.zeros(2), "m": 3, "held": 4, "fine": torch.zeros(3), "plain": 1})
     lost, live_t = net(5.0), torch.ones(3)
-    live: dict[str, Any] = {"a": net(2.0, features=3), "t": live_t, "m": lost, "only": lost, "fine": torch.ones(3)}
+    live: dict[str, Any] = {
+        "a": net(2.0, features=3),
+        "t": live_t,
+        "m": lost,
+        "only": lost,
+        "held": [lost],
+        "fine": torch.ones(3),
+    }
     restore_into(live, state, adapters, strict=False)
     assert live["a"].weight.tolist() == [[2.0, 2.0, 2.0]]
     assert live["a"].bias.tolist() == state["a"]["bias"].tolist()
     assert live["t"] is live_t
     assert live_t.tolist() == [1.0, 1.0, 1.0]
-    assert live["m"] is live["only"] is lost
+    assert live["m"] is live["only"] is live["held"][0] is lost
     assert live["fine"].tolist() == [0.0, 0.0, 0.0]
     assert live["plain"] == 1
 

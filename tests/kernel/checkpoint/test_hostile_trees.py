@@ -29,8 +29,8 @@ def node(**changes: object) -> dict[str, object]:
 NUMPY = {"as": "numpy.array"}
 HOSTILE: list[object] = [
     node(dtype="uint8", shape=[17]), node(dtype="uint8", shape=[17], attributes=NUMPY),
-    node(shape=[2, 2], attributes={"as": "torch.tensor", "layout": [0, 1]}),
-    node(shape=[2, 2], attributes=NUMPY | {"layout": [0, 1]}),
+    node(shape=[2, 2], attributes={"as": "torch.tensor", "layout": [1, 1]}),
+    node(shape=[2, 2], attributes=NUMPY | {"layout": [1, 1]}),
     {"$": "code", "v": "import os"}, {"$": "tensor"}, node(buffer="gone"), node(buffer=["b"]), node(buffer=None),
     node(dtype=3), node(dtype="quint8"), node(dtype="__class__"), node(dtype="float33"), node(shape=[5]),
     node(shape=[-4]), node(shape=["4"]), node(shape=4), node(shape=None), node(shape=[True]), node(shape=[4.0]),
@@ -86,9 +86,10 @@ class Trusting(TorchAdapter):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"shape": [-1]}, {"shape": [2**63]}, {"shape": [2**40, 2**40]}, {"shape": [0, 2**63]}, {"shape": [2], "strides": [-1]},
-        {"shape": [2], "strides": [2**63]}, {"strides": [1, 1]}, {"strides": []}, {"offset": -1}, {"offset": 17}, {"shape": [1.0]},
-        {"shape": [True]}, {"shape": {}}, {"shape": [1] * 65}, {"attributes": []},
+        {"shape": [-1]}, {"shape": [2**63]}, {"shape": [2**40, 2**40]}, {"shape": [0, 2**63]},
+        {"shape": [2], "strides": [-1]}, {"shape": [2], "strides": [2**63]}, {"strides": [1, 1]}, {"strides": []},
+        {"offset": -1}, {"offset": 17},
+        {"shape": [1.0]}, {"shape": [True]}, {"shape": {}}, {"shape": [1] * 65}, {"attributes": []},
     ],
 )  # fmt: skip
 def test_numbers_that_make_no_sense_do_not_even_reach_an_adapter(changes: dict[str, object]) -> None:
