@@ -239,4 +239,6 @@ def _joined(differences: Mapping[str, Mismatches]) -> tuple[tuple[str, ...], tup
 
 
 def _joined_path(name: str, key: str) -> str:
-    return f"{name}.{key}" if key else name
+    if not key:
+        return name
+    return f"{name}{key}" if key.startswith("[") else f"{name}.{key}"

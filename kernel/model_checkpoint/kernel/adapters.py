@@ -43,7 +43,7 @@ class AdapterSet:
 
     def loaded(self) -> Mapping[str, FrameworkAdapter]:
         """Return by name the adapters whose framework this process already imported."""
-        used = [d for d in self._descriptors if any(package in sys.modules for package in d.packages)]
+        used = [d for d in self._descriptors if any(sys.modules.get(package) is not None for package in d.packages)]
         return {descriptor.name: self._create(descriptor) for descriptor in used}
 
     def _create(self, descriptor: FrameworkAdapterDescriptor) -> FrameworkAdapter:

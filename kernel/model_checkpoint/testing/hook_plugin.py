@@ -35,6 +35,7 @@ from typing import ClassVar
 
 import pytest
 
+from model_checkpoint.errors import PluginError
 from model_checkpoint.hooks import HookManager, HookStats
 from model_checkpoint.kernel import Kernel
 from model_checkpoint.testing.hook_training import Weights, fire_all, random_state, train
@@ -66,7 +67,11 @@ class HookPluginTests:
     def opened(self, make_plugin: Callable[[], object]) -> Kernel:
         """Open a kernel, in memory, with a fresh plugin."""
         kernel = Kernel.open("sqlite:///:memory:", storage_backend="memory", plugins="builtin", quiet=True)
-        kernel.plugins.add(make_plugin(), NAME)
+        try:
+            kernel.plugins.add(make_plugin(), NAME)
+        except PluginError:
+            kernel.close()
+            raise
         return kernel
 
     @rule(1)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from model_checkpoint.common.digest import sha256_hex
 from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.contracts import Buffer, CheckpointPayload
 from model_checkpoint.errors import (
     CheckpointNotFoundError,
     IntegrityError,
@@ -18,9 +20,10 @@ from model_checkpoint.errors import (
     MissingFileError,
 )
 from model_checkpoint.storage.file_store import FileStore
+from model_checkpoint.storage.pytorch import open_pytorch
 from model_checkpoint.storage.safetensors import open_safetensors
 from model_checkpoint.testing.faulty_fs import FaultyFs, Killed, snapshot
-from model_checkpoint.testing.storage_samples import payload
+from model_checkpoint.testing.storage_samples import Opener, buffer, payload
 
 
 @pytest.fixture
@@ -150,8 +153,6 @@ def test_a_checkpoint_that_lost_a_file_can_be_forgotten(store: FileStore, root: 
 
 
 def test_a_manifest_that_names_another_file_opens_nothing(store: FileStore, root: Path) -> None:
-    from model_checkpoint.common.digest import sha256_hex
-
     store.write(payload("one"))
     path = root / "manifests/one.json"
     for name in ("../../etc/passwd", "two.safetensors", "/etc/passwd", ""):
@@ -206,9 +207,41 @@ def test_an_id_that_cannot_be_kept_is_refused_before_anything_is_made(store: Fil
 
 
 def test_hundreds_of_thousands_of_empty_tensors_are_kept(store: FileStore) -> None:
-    from model_checkpoint.contracts import Buffer, CheckpointPayload
-
     nothing = memoryview(b"")
     buffers = [Buffer(f"layer.{number}", "float32", (0,), nothing) for number in range(30_000)]
     store.write(CheckpointPayload("one", {}, buffers, {}))
     assert len(store.read("one").buffers) == 30_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files")
+@pytest.mark.parametrize("open_backend", [open_safetensors, open_pytorch])
+def test_hundreds_of_writes_and_reads_leave_no_file_open(open_backend: Opener, root: Path) -> None:
+    store = open_backend(root, FsOps())
+    seen = []
+    for number in range(60):
+        store.write(payload("one", seed=number))
+        store.read("one")
+        store.verify("one")
+        with pytest.raises(FileExistsError):
+            store.write(payload("one"))
+        with pytest.raises(IntegrityError):
+            store.read("one", expected_digest="0")
+        store.forget("one")
+        store.collect()
+        seen.append(len(os.listdir("/proc/self/fd")))
+    assert seen[-1] <= seen[2] + 1
+    store.close()
+    assert len(os.listdir("/proc/self/fd")) < seen[-1]
+
+
+def test_every_changed_byte_and_every_length_of_a_small_store_is_refused_by_name(store: FileStore, root: Path) -> None:
+    store.write(CheckpointPayload("one", {}, [buffer("w", "int8", (3,))], {}))
+    for path in (root / "data/one.safetensors", root / "manifests/one.json"):
+        whole = path.read_bytes()
+        changed = [whole[:at] + bytes([whole[at] ^ 0x20]) + whole[at + 1 :] for at in range(len(whole))]
+        for wrong in [*changed, *(whole[:length] for length in range(len(whole)))]:
+            path.write_bytes(wrong)
+            with pytest.raises(IntegrityError, match=path.name):
+                store.read("one")
+        path.write_bytes(whole)
+    assert bytes(store.read("one").buffers[0].data) == bytes(buffer("w", "int8", (3,)).data)
