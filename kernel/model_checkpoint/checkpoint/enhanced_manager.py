@@ -261,7 +261,7 @@ class EnhancedCheckpointManager:
         Raises ``HookRegistrationError``, ``UnknownEventError``.
         """
         self.kernel.hooks.register_hook(
-            name, hook, list(events), priority=priority, condition=condition, timeout=timeout, on_error=on_error
+            name, hook, events, priority=priority, condition=condition, timeout=timeout, on_error=on_error
         )
 
     # Ends

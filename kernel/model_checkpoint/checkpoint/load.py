@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from model_checkpoint.checkpoint.capture import OBJECTS, RNG, check, restore_into
 from model_checkpoint.checkpoint.report import LoadReport
-from model_checkpoint.checkpoint.rng import restore_rng
+from model_checkpoint.checkpoint.rng import check_rng, restore_rng
 from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
 from model_checkpoint.checkpoint.tree import unflatten
 from model_checkpoint.common.clock import Stopwatch
@@ -37,6 +37,8 @@ class LoadRequest:
     """``"error"`` (True): a mismatch raises. ``"report"`` (False): what fits is restored. ``"ignore"``: silently."""
     verify: str = "full"
     with_rng: bool = False
+    advice: str = "Pass strict=False to restore what fits"
+    """What the caller can do where the state does not fit."""
 
 
 def load_latest(
@@ -138,10 +140,12 @@ def _load_one(
     states, rng = _decode(services, payload)
     differences = _check_all(services, request.into, states)
     if strictness == "error":
-        _refuse(record.id, request.into, states, differences)
+        _refuse(record.id, states, differences, request.advice)
+    if request.with_rng and rng:
+        check_rng(services.adapters, rng)
     _restore_all(services, record.id, request.into, states, strict=strictness == "error")
     if request.with_rng and rng:
-        restore_rng(services.adapters, rng)
+        _restore_streams(services, record.id, request.into, rng)
     missing, unexpected, mismatched = _joined(differences)
     if strictness == "ignore":
         missing, unexpected, mismatched = (), (), {}
@@ -187,7 +191,8 @@ def _decode(services: Services, payload: CheckpointPayload) -> tuple[dict[str, o
     whole = unflatten(payload.tree, payload.buffers, services.adapters)
     if not isinstance(whole, dict) or not isinstance(whole.get(OBJECTS), dict):
         raise IntegrityError(f"checkpoint {payload.checkpoint_id} verifies but does not hold a training's state")
-    return whole[OBJECTS], whole.get(RNG) or {}
+    streams = whole.get(RNG)
+    return whole[OBJECTS], streams if isinstance(streams, dict) else {}
 
 
 def _check_all(services: Services, into: Mapping[str, object], states: Mapping[str, object]) -> dict[str, Mismatches]:
@@ -198,9 +203,10 @@ def _check_all(services: Services, into: Mapping[str, object], states: Mapping[s
 
 
 def _refuse(
-    checkpoint_id: str, into: Mapping[str, object], states: Mapping[str, object], differences: Mapping[str, Mismatches]
+    checkpoint_id: str, states: Mapping[str, object], differences: Mapping[str, Mismatches], advice: str
 ) -> None:
     problems: list[tuple[str, str]] = []
+    absent = [name for name in differences if name not in states]
     for name, found in differences.items():
         if name not in states:
             problems.append((name, f"the checkpoint has no {name!r}; it has {', '.join(sorted(states)) or 'nothing'}"))
@@ -209,7 +215,7 @@ def _refuse(
         problems += [(_joined_path(name, key), f"unknown to the live {name}") for key in found.unexpected]
         problems += [(_joined_path(name, key), what) for key, what in found.mismatched.items()]
     if problems:
-        raise StateMismatchError(checkpoint_id, problems)
+        raise StateMismatchError(checkpoint_id, problems, absent=absent, advice=advice)
 
 
 def _restore_all(
@@ -224,6 +230,15 @@ def _restore_all(
         except Exception as error:
             raise PartialRestoreError(checkpoint_id, done, name) from error
         done.append(name)
+
+
+def _restore_streams(
+    services: Services, checkpoint_id: str, into: Mapping[str, object], rng: Mapping[str, object]
+) -> None:
+    try:
+        restore_rng(services.adapters, rng)
+    except Exception as error:
+        raise PartialRestoreError(checkpoint_id, list(into), "the random streams") from error
 
 
 def _joined(differences: Mapping[str, Mismatches]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:

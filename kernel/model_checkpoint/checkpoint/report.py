@@ -30,6 +30,8 @@ class LoadReport(Mapping[str, object]):
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> object:
+        if name not in self.states:
+            raise KeyError(f"the checkpoint has no {name!r}; it has {', '.join(self.states) or 'nothing'}")
         return self.states[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.load import LoadRequest, load
@@ -15,6 +15,12 @@ from model_checkpoint.hooks import HookEvent
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import CheckpointRecord
+
+
+_ADVICE = (
+    "resume() restores all or nothing. Give objects of the same make, or start another run with run='...' and load"
+    " what fits into it with load(id, into={...}, strict=False)"
+)
 
 
 class ResumeFallbackWarning(UserWarning):
@@ -30,25 +36,28 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> 
     """
     candidates = services.records.list_checkpoints(run_id=run.record.id)
     skipped: list[tuple[str, str]] = []
-    incomplete: StateMismatchError | None = None
+    incomplete = 0
     for record in candidates:
         try:
-            report = load(services, run.record, [record], LoadRequest(into=objects, with_rng=True))
+            report = load(services, run.record, [record], LoadRequest(into=objects, with_rng=True, advice=_ADVICE))
         except IntegrityError as error:
             skipped.append((record.id, str(error)))
         except StateMismatchError as error:
-            if not any(path in objects for path, _ in error.problems):  # the keys differ: another model, not a gap
+            if len(error.absent) < len(error.problems):  # another model, not a gap: older ones are no better
                 raise
-            incomplete = incomplete or error
-            skipped.append((record.id, "; ".join(why for path, why in error.problems if path in objects)))
+            incomplete += 1
+            skipped.append((record.id, "; ".join(why for _, why in error.problems)))
         else:
             return _resumed(services, run, record, report, objects, tuple(skipped))
     if candidates:
-        if incomplete is not None and len(candidates) == 1:
-            raise incomplete
+        remedies = []
+        if incomplete:
+            remedies.append(f"{incomplete} are whole and lack an object that resume() was given: leave that one out")
+        if incomplete < len(candidates):
+            remedies.append(f"{len(candidates) - incomplete} are damaged: restore their files from a copy")
         raise NothingToResumeError(
-            f"run {run.record.name} has {len(candidates)} checkpoints and none of them can be resumed. Restore the"
-            " files from a copy, or start another run with run='...':"
+            f"run {run.record.name} has {len(candidates)} checkpoints and none of them can be resumed."
+            f" {'; '.join(remedies)}; or start another run with run='...':"
             f"{bullet_list(f'{i}: {why}' for i, why in skipped)}"
         )
     return ResumeReport(run.record.name)
@@ -88,18 +97,32 @@ def _resumed(
 
 
 def _next_epoch(record: CheckpointRecord, objects: Mapping[str, object], states: Mapping[str, object]) -> int:
-    """The checkpoint's own epoch where a restored loader stands in the middle of it, else the next."""
+    """The checkpoint's own epoch where the training's loader stands in the middle of it, else the next.
+
+    That loader is the first one among the objects: one for validation may stand anywhere.
+    """
     if record.epoch is None:
         return 0
-    middle = any(_in_the_middle(obj, states.get(name)) for name, obj in objects.items())
-    return record.epoch if middle else record.epoch + 1
+    words = (word for name, obj in objects.items() for word in _loaders(obj, states.get(name)))
+    return record.epoch if next(words, False) else record.epoch + 1
 
 
-def _in_the_middle(obj: object, state: object) -> bool:
-    """Say whether a loader has handed out a part of an epoch: by its own word, or as torchdata's loaders note it."""
-    if hasattr(obj, "mid_epoch"):
-        return obj.mid_epoch is True
-    if not isinstance(state, dict) or state.get("_iterator_finished") is not False:
+def _loaders(obj: object, state: object) -> Iterator[bool]:
+    """Yield for every loader in an object, also in dicts and lists, whether it has handed out a part of an epoch."""
+    if isinstance(obj, dict) and isinstance(state, dict):
+        for key, inner in obj.items():
+            yield from _loaders(inner, state.get(key))
+    elif isinstance(obj, list) and isinstance(state, list):
+        for inner, inner_state in zip(obj, state, strict=False):
+            yield from _loaders(inner, inner_state)
+    elif hasattr(obj, "mid_epoch"):
+        yield obj.mid_epoch is True
+    elif isinstance(state, dict) and "_iterator_finished" in state:  # as torchdata's loaders note it
+        yield _is_begun(state)
+
+
+def _is_begun(state: Mapping[str, object]) -> bool:
+    if state.get("_iterator_finished") is not False:
         return False
     snapshot = state.get("_snapshot")
     step = snapshot.get("_snapshot_step", 0) if isinstance(snapshot, dict) else 0

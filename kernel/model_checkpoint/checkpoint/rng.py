@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.errors import StateDecodeError
 
@@ -24,6 +24,16 @@ def capture_rng(adapters: Adapters) -> dict[str, object]:
     return streams
 
 
+def check_rng(adapters: Adapters, streams: Mapping[str, object]) -> None:
+    """Raise ``StateDecodeError`` where `restore_rng` would, and change nothing."""
+    for name, state in streams.items():
+        adapter = adapters.named(name)
+        if name == PYTHON:
+            _set_python(random.Random(), state)
+        elif adapter is not None:
+            adapter.check_rng(state)
+
+
 def restore_rng(adapters: Adapters, streams: Mapping[str, object]) -> None:
     """Put the streams back where they were when they were captured.
 
@@ -31,15 +41,15 @@ def restore_rng(adapters: Adapters, streams: Mapping[str, object]) -> None:
     """
     for name, state in streams.items():
         if name == PYTHON:
-            _restore_python(state)
+            _set_python(random, state)
             continue
         adapter = adapters.named(name)
         if adapter is not None:
             adapter.restore_rng(state)
 
 
-def _restore_python(state: object) -> None:
+def _set_python(stream: Any, state: object) -> None:
     try:
-        random.setstate(state)  # type: ignore[arg-type]  # it checks every part by itself
+        stream.setstate(state)  # it checks every part by itself
     except (TypeError, ValueError, OverflowError) as error:
         raise StateDecodeError(f"the stored random stream of Python cannot be used: {error}") from error

@@ -26,10 +26,16 @@ class HashingWriter:
         self.nbytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Pass `data` on in full and return its length in bytes."""
+        """Pass `data` on in full and return its length in bytes.
+
+        A block is copied before it is hashed: live memory that another thread changes between the two readings would
+        give a file that its own digest refuses for ever.
+        """
         view = memoryview(data).cast("B")
-        self._hash.update(view)
-        self._sink.write(view)
+        for start in range(0, view.nbytes, CHUNK_NBYTES):
+            block = memoryview(bytes(view[start : start + CHUNK_NBYTES]))
+            self._hash.update(block)
+            self._sink.write(block)
         self.nbytes += view.nbytes
         return view.nbytes
 

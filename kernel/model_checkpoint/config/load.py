@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from model_checkpoint.common.urls import masked
 from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
 from model_checkpoint.errors import ConfigurationError
 
@@ -29,6 +30,10 @@ def load_config(
     if not isinstance(url, str):
         raise ConfigurationError(f"database_url is a {type(url).__name__}: write it as text, sqlite:///{url}")
     directory = checkpoint_dir or environ.get("MCE_CHECKPOINT_DIR") or _beside(url)
+    if "://" in str(directory):
+        raise ConfigurationError(
+            f"checkpoint_dir={masked(str(directory))!r} is a URL; this version keeps checkpoints in local folders"
+        )
     return KernelConfig(
         database=DatabaseConfig(url),
         storage=StorageConfig(

@@ -123,6 +123,9 @@ class FrameworkAdapter(Protocol):
     def capture_rng(self) -> object | None:
         """Return the state of the framework's global random streams, or None where it has none."""
 
+    def check_rng(self, state: object) -> None:
+        """Raise ``StateDecodeError`` where `restore_rng` would, and change nothing."""
+
     def restore_rng(self, state: object) -> None:
         """Put the global random streams back."""
 

@@ -30,16 +30,24 @@ class StateDecodeError(CheckpointError, ValueError):
 class StateMismatchError(CheckpointError, ValueError):
     """The stored state does not fit the objects given. No live byte was changed.
 
-    ``problems`` lists every mismatch as ``(path, what differs)``.
+    ``problems`` lists every mismatch as ``(path, what differs)``; ``absent`` names the objects that the checkpoint does
+    not have at all. `advice` is what the caller can do.
     """
 
-    def __init__(self, checkpoint_id: str, problems: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        checkpoint_id: str,
+        problems: Sequence[tuple[str, str]],
+        *,
+        absent: Sequence[str] = (),
+        advice: str = "Pass strict=False to restore what fits",
+    ) -> None:
         self.checkpoint_id = checkpoint_id
-        self.problems = tuple(problems)
+        self.problems, self.absent = tuple(problems), tuple(absent)
         lines = (f"{path}: {why}" for path, why in self.problems)
         super().__init__(
             f"checkpoint {checkpoint_id} does not fit the objects given; nothing was changed."
-            f" Pass strict=False to restore what fits:{bullet_list(lines)}"
+            f" {advice}:{bullet_list(lines)}"
         )
 
 

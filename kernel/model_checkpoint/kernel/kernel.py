@@ -195,6 +195,8 @@ class Kernel:
             self._end(self._session, *(open_kernels.outcome(error) if error else (status, reason)))
 
     def _end(self, session: RunSession, status: RunStatus, reason: str = "") -> None:
+        if os.getpid() != self.pid:  # the run is the parent's
+            return
         with self._lock:  # not in the middle of a save
             session.end(status, reason)
 
@@ -387,6 +389,8 @@ class Kernel:
     def _check_open(self) -> None:
         if self._closed:
             raise KernelClosedError("this kernel is closed: open another one with Kernel.open(...)")
+        if os.getpid() != self.pid:
+            raise KernelClosedError("this kernel belongs to the process that was forked: open another one in the child")
 
     def _scope(self) -> Scope:
         own = self._session.state.record if self._session else None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model_checkpoint.contracts import JSON, Buffer, Mismatches, TensorView, TypedLeaf
+from model_checkpoint.errors import StateDecodeError
 from model_checkpoint.frameworks import numpy_arrays, numpy_random
 from model_checkpoint.frameworks.numpy_memory import Base
 
@@ -70,6 +71,11 @@ class NumpyAdapter:
     def capture_rng(self) -> object:
         """Return the state of the stream behind ``np.random``."""
         return dict(np.random.get_state(legacy=False))
+
+    def check_rng(self, state: object) -> None:
+        """Raise ``StateDecodeError`` where the stream behind ``np.random`` cannot be put back."""
+        if wrong := numpy_random.check(np.random.mtrand._rand, state).mismatched:
+            raise StateDecodeError(f"a stored random state of numpy cannot be used: {dict(wrong)}")
 
     def restore_rng(self, state: Any) -> None:
         """Put the stream behind ``np.random`` back. Raises ``StateDecodeError``."""

@@ -76,5 +76,8 @@ class StateDictAdapter:
         """Have no random streams."""
         return None
 
+    def check_rng(self, state: object) -> None:
+        """Have no random streams."""
+
     def restore_rng(self, state: object) -> None:
         """Have no random streams."""

@@ -80,6 +80,10 @@ class TorchAdapter:
         """Return the states of all global streams."""
         return torch_rng.capture_rng()
 
+    def check_rng(self, state: object) -> None:
+        """Raise ``StateDecodeError`` where the streams cannot be put back."""
+        torch_rng.check_rng(state)
+
     def restore_rng(self, state: object) -> None:
         """Put the global streams back."""
         torch_rng.restore_rng(state)

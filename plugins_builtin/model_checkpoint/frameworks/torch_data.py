@@ -155,9 +155,10 @@ class ResumableLoader:
         """Return what yields the batches that are left, as the position is now, and does not hold the loader."""
         total, wanted = len(self.dataset), self._share * self.num_replicas
         seed, epoch, rank, size = self.seed, self._epoch, self.rank, self.batch_size
-        order = torch.arange(total)
+        order = torch.arange(total, device="cpu")
         if self.shuffle:
-            order = torch.randperm(total, generator=torch.Generator().manual_seed(derived_seed(seed, epoch)))
+            stream = torch.Generator(device="cpu").manual_seed(derived_seed(seed, epoch))
+            order = torch.randperm(total, generator=stream, device="cpu")
         if 0 < total < wanted:
             order = order.repeat(-(-wanted // total))
         order = order[:wanted][rank :: self.num_replicas]

@@ -53,7 +53,7 @@ class Base:
     """The memory of one stored buffer, and what was laid out from it in another order of dimensions."""
 
     def __init__(self, buffer: Buffer) -> None:
-        flat = torch.empty(0, dtype=torch.uint8)
+        flat = torch.empty(0, dtype=torch.uint8, device="cpu")
         if buffer.data.nbytes:
             whole = bytearray(buffer.data) if buffer.data.readonly else buffer.data
             flat = torch.frombuffer(whole, dtype=torch.uint8)
@@ -94,7 +94,7 @@ def _laid_out(tensor: Tensor, layout: JSON) -> Tensor:
     check_within(tensor.numel(), itemsize=1, shape=shape, strides=strides, offset=0)
     if not is_dense(shape, strides):
         raise StateDecodeError(f"the layout {layout} of a tensor of shape {shape} leaves gaps")
-    memory = torch.empty(tensor.numel(), dtype=tensor.dtype).untyped_storage()
+    memory = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu").untyped_storage()
     result = placed_in(memory, tensor.dtype, 0, shape, strides)
     carrier(result).copy_(carrier(tensor))
     return result

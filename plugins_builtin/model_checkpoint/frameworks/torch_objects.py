@@ -35,6 +35,7 @@ class Modules:
         live = obj.state_dict()
         missing, unexpected = tuple(k for k in live if k not in state), tuple(k for k in state if k not in live)
         mismatched = {k: why for k, value in live.items() if k in state and (why := difference(state[k], value))}
+        mismatched |= {k: why for k, why in _torn_ties(state, live).items() if k not in mismatched}
         if hint := _wrapper_hint(missing, unexpected):
             mismatched[""] = hint
         return Mismatches(missing, unexpected, mismatched)
@@ -61,8 +62,6 @@ class Tensors:
     def check(self, obj: Tensor, state: object) -> Mismatches:
         """Compare shape and dtype."""
         why = difference(state, obj)
-        if not why and any(stride == 0 and size > 1 for stride, size in zip(obj.stride(), obj.shape, strict=True)):
-            why = "an expanded tensor cannot be written into; give its clone()"
         return Mismatches(mismatched={"": why} if why else {})
 
     def restore_into(self, obj: Tensor, state: Any, *, strict: bool) -> None:
@@ -152,7 +151,38 @@ def difference(stored: object, live: object) -> str:
         a, b = (_word(getattr(tensor, what)) for tensor in (stored, live))
         if a != b:
             return f"{what} {a} stored, {b} live"
+    if live.layout is torch.strided and _is_expanded(live):
+        return "the live one is expanded and cannot be written into: give it memory of its own with .clone()"
     return ""
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def _torn_ties(state: dict[str, object], live: dict[str, object]) -> dict[str, str]:
+    """Return the keys of live tensors that are one and the same, where the stored ones are two: one would be lost."""
+    first: dict[object, str] = {}
+    torn: dict[str, str] = {}
+    for key, value in live.items():
+        stored = state.get(key)
+        if not isinstance(value, Tensor) or not isinstance(stored, Tensor) or value.is_meta or not value.numel():
+            continue
+        place = (
+            (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+            if value.layout is torch.strided
+            else key
+        )
+        other = first.setdefault(place, key)
+        if other != key and not _same_bits(stored, state[other]):
+            torn[key] = f"tied to {other} in the live model, and the two differ in the checkpoint"
+    return torn
+
+
+def _same_bits(one: Tensor, other: object) -> bool:
+    if not isinstance(other, Tensor) or (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return torch.equal(carrier(one.detach()), carrier(other.detach()))
 
 
 def _word(value: object) -> str:

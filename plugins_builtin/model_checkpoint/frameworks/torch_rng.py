@@ -23,10 +23,20 @@ def capture_rng() -> dict[str, object]:
     return streams
 
 
-def restore_rng(streams: object) -> None:
-    """Put the streams back. Warns of devices that this process lacks; raises ``StateDecodeError`` for other states."""
+def check_rng(streams: object) -> None:
+    """Raise ``StateDecodeError`` for what is no state of torch's streams; it is tried on a generator of its own."""
     if not isinstance(streams, dict) or "cpu" not in streams:
         raise StateDecodeError("the stored random streams of torch are no states by device")
+    try:
+        torch.Generator(device="cpu").set_state(streams["cpu"])
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise StateDecodeError(f"a stored random stream of torch cannot be used: {error}") from error
+
+
+def restore_rng(streams: object) -> None:
+    """Put the streams back. Warns of devices that this process lacks; raises ``StateDecodeError`` for other states."""
+    check_rng(streams)
+    assert isinstance(streams, dict)
     try:
         torch.set_rng_state(streams["cpu"])
         for name in _ACCELERATORS:
