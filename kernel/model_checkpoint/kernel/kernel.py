@@ -389,8 +389,6 @@ class Kernel:
     def _check_open(self) -> None:
         if self._closed:
             raise KernelClosedError("this kernel is closed: open another one with Kernel.open(...)")
-        if os.getpid() != self.pid:
-            raise KernelClosedError("this kernel belongs to the process that was forked: open another one in the child")
 
     def _scope(self) -> Scope:
         own = self._session.state.record if self._session else None

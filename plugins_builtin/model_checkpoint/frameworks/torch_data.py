@@ -106,7 +106,9 @@ class ResumableLoader:
     def __iter__(self) -> Iterator[Any]:
         """Begin a loop over the batches that remain of this epoch."""
         self._turn += 1
-        return _Batches(self, self._turn, iter(self._loader))
+        with torch.device("cpu"):  # torch's own loader draws its seed on the default device
+            batches = iter(self._loader)
+        return _Batches(self, self._turn, batches)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position, and what it depends on. It is the same for all ranks."""

@@ -165,22 +165,25 @@ def _torn_ties(state: dict[str, object], live: dict[str, object]) -> dict[str, s
     first: dict[object, str] = {}
     torn: dict[str, str] = {}
     for key, value in live.items():
-        stored = state.get(key)
-        if not isinstance(value, Tensor) or not isinstance(stored, Tensor) or value.is_meta or not value.numel():
+        if key not in state or not isinstance(value, Tensor) or not _has_memory(value):
             continue
-        place = (
-            (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
-            if value.layout is torch.strided
-            else key
-        )
+        place = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
         other = first.setdefault(place, key)
-        if other != key and not _same_bits(stored, state[other]):
+        if other != key and not _same_bits(state[key], state[other]):
             torn[key] = f"tied to {other} in the live model, and the two differ in the checkpoint"
     return torn
 
 
-def _same_bits(one: Tensor, other: object) -> bool:
-    if not isinstance(other, Tensor) or (one.dtype, one.shape) != (other.dtype, other.shape):
+def _has_memory(tensor: Tensor) -> bool:
+    if tensor.is_meta or nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided:
+        return False
+    return tensor.numel() > 0
+
+
+def _same_bits(one: object, other: object) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     return torch.equal(carrier(one.detach()), carrier(other.detach()))
 

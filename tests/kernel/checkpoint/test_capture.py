@@ -233,7 +233,7 @@ def test_a_tensor_or_array_of_its_own_is_copied_into(
 
 
 def test_a_tensor_that_cannot_be_written_into_is_a_mismatch(adapters: AdapterSet) -> None:
-    assert "give its clone()" in check(torch.zeros(1).expand(3), torch.zeros(3), adapters).mismatched[""]
+    assert "memory of its own with .clone()" in check(torch.zeros(1).expand(3), torch.zeros(3), adapters).mismatched[""]
     frozen = np.zeros(3)
     frozen.flags.writeable = False
     assert "give a copy()" in check(frozen, np.zeros(3), adapters).mismatched[""]
