@@ -9,6 +9,7 @@ from model_checkpoint.checkpoint.rng import capture_rng
 from model_checkpoint.checkpoint.tree import FlatTree, flatten
 from model_checkpoint.common.leaves import child_path
 from model_checkpoint.contracts import FrameworkAdapter, Mismatches
+from model_checkpoint.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Adapters
@@ -50,6 +51,20 @@ def check(obj: object, state: object, adapters: Adapters) -> Mismatches:
         unexpected=tuple(path for what, path, _ in found if what == "unexpected"),
         mismatched={path: why for what, path, why in found if what == "mismatched"},
     )
+
+
+def refuse_unrestorable(objects: Mapping[str, object], adapters: Adapters) -> None:
+    """Raise ``ConfigurationError`` that lists every object which nothing can be restored into, before it is saved."""
+    wrong = [
+        f"{name}={type(obj).__name__}"
+        for name, obj in objects.items()
+        if adapters.for_object(obj) is None and not isinstance(obj, dict | list)
+    ]
+    if wrong:
+        raise ConfigurationError(
+            f"nothing can be restored into {', '.join(wrong)}; needed: {_NEEDED}. Put a number or a text into a dict,"
+            " such as progress={'step': 0}; for a DataLoader take a ResumableLoader"
+        )
 
 
 def restore_into(obj: object, state: object, adapters: Adapters, *, strict: bool) -> None:

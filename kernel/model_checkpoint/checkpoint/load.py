@@ -21,6 +21,7 @@ from model_checkpoint.errors import (
     OperationVetoed,
     PartialRestoreError,
     StateMismatchError,
+    StorageError,
 )
 from model_checkpoint.hooks import HookEvent
 
@@ -180,6 +181,11 @@ def _read(backend: StorageBackend, record: CheckpointRecord) -> CheckpointPayloa
     try:
         return backend.read(record.id, expected_digest=record.digest or None)
     except CheckpointNotFoundError as error:
+        if backend.capabilities.durable and next(iter(backend.list_ids()), None) is None:
+            raise StorageError(  # no IntegrityError: nothing is marked as damaged, nothing is passed over
+                f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} holds no checkpoint at"
+                " all: is the disk of its checkpoint_dir there? Nothing was marked as damaged"
+            ) from error
         raise MissingFileError(
             f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} has nothing of it: restore"
             " its files from a copy, or delete the checkpoint",

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from model_checkpoint.checkpoint.capture import refuse_unrestorable
 from model_checkpoint.checkpoint.load import LoadRequest, load
 from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
 from model_checkpoint.checkpoint.services import Operation, RunState, Services
@@ -32,8 +33,10 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> 
 
     A checkpoint that lacks one of `objects` is incomplete and passed over like a damaged one. Returns a falsy report
     where the run has no checkpoint. Raises ``NothingToResumeError`` where it has some and none can be used: a training
-    never silently starts over.
+    never silently starts over. Raises ``ConfigurationError`` for an object that could never be restored, at a fresh
+    start too, and ``StateMismatchError`` for one of another make.
     """
+    refuse_unrestorable(objects, services.adapters)
     candidates = services.records.list_checkpoints(run_id=run.record.id)
     skipped: list[tuple[str, str]] = []
     incomplete = 0

@@ -70,7 +70,7 @@ def resolve(records: RecordStore, which: object, scope: Scope) -> CheckpointReco
         raise ConfigurationError(f"{which!r} ({type(which).__name__}) names no checkpoint: give {_HOW}")
     word, _, rest = which.partition(":")
     if which == "latest":
-        found = scope.newest(records, damaged=False, limit=1)
+        found = scope.newest(records, damaged=False, limit=1) or scope.newest(records, limit=1)  # it may be mended
     elif word == "tag" and rest:
         found = scope.newest(records, tag=rest, damaged=False, limit=1)
     elif word == "best":

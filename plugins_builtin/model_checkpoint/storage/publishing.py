@@ -76,9 +76,13 @@ class Publisher:
                 fs.unlink(temp_manifest)
 
     def discard(self, temp: Path, checkpoint_id: str) -> None:
-        """Remove what a failed write left, unless ``data/`` still has it: then a sweeper has to remove both names."""
+        """Remove what a broken-off write left, unless ``data/`` has it and no manifest: a sweeper removes both names.
+
+        Once the manifest is there, the second name has done its work.
+        """
         with contextlib.suppress(OSError):
-            if not self._is_same(temp, self._layout.data(checkpoint_id)):
+            same = self._is_same(temp, self._layout.data(checkpoint_id))
+            if not same or self._layout.is_committed(checkpoint_id):
                 self._fs.unlink(temp)
 
     def remove(self, writer: Writer, checkpoint_id: str) -> int:

@@ -12,10 +12,12 @@ from torch import nn
 
 from model_checkpoint.errors import (
     CheckpointError,
+    ConfigurationError,
     NothingToResumeError,
     PartialRestoreError,
     StateDecodeError,
     StateMismatchError,
+    StorageError,
 )
 from model_checkpoint.frameworks.torch_data import ResumableLoader
 from model_checkpoint.kernel import Kernel
@@ -157,3 +159,36 @@ def test_a_name_that_the_report_lacks_offers_what_it_has(kernel: Kernel) -> None
     with pytest.raises(KeyError, match="no 'modle'; it has model"):
         kernel.load("latest")["modle"]
     assert issubclass(StateMismatchError, CheckpointError)
+
+
+@pytest.mark.parametrize("thing", [5, "text", None, iter([1]), torch.utils.data.DataLoader(torch.arange(3))],
+                         ids=["int", "str", "None", "iterator", "DataLoader"])  # fmt: skip
+def test_what_could_never_be_restored_is_refused_at_a_fresh_start(kernel: Kernel, thing: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing can be restored into epochs=.*progress=\{'step': 0\}"):
+        kernel.resume({"epochs": thing, "model": {}})
+
+
+def test_a_store_that_is_away_for_a_moment_marks_nothing_as_damaged(kernel: Kernel, tmp_path: Path) -> None:
+    for step in (1, 2):
+        kernel.save({"w": step}, step=step)
+    store = tmp_path / "checkpoints" / "safetensors"
+    store.rename(tmp_path / "away")
+    for which in ("latest", "latest"):
+        with pytest.raises(StorageError, match="is the disk of its checkpoint_dir there"):
+            kernel.load(which)
+    for child in sorted(store.rglob("*"), reverse=True) if store.exists() else ():
+        child.rmdir() if child.is_dir() else child.unlink()
+    if store.exists():
+        store.rmdir()
+    (tmp_path / "away").rename(store)
+
+    assert [record.damage for record in kernel.records.list_checkpoints()] == ["", ""]
+    assert kernel.load("latest")["w"] == 2
+
+
+def test_latest_tries_what_is_marked_when_nothing_else_is_left(kernel: Kernel) -> None:
+    saved = kernel.save({"w": 1}, step=1)
+    kernel.records.mark_damaged(saved, "it was, for a moment")
+
+    assert kernel.load("latest")["w"] == 1
+    assert kernel.checkpoint(saved).damage == ""
