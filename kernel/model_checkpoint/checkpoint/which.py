@@ -74,7 +74,14 @@ def resolve(records: RecordStore, which: object, scope: Scope) -> CheckpointReco
     elif word == "tag" and rest:
         found = scope.newest(records, tag=rest, damaged=False, limit=1)
     elif word == "best":
-        best = scope.best(records, *_metric_and_mode(rest or "val_loss"))
+        metric, mode = _metric_and_mode(rest or "val_loss")
+        try:
+            best = scope.best(records, metric, mode)
+        except MetricError:
+            _refuse_unknown_metric(records, scope, metric)
+            raise
+        if best is None:
+            _refuse_unknown_metric(records, scope, metric)
         found = [best] if best else []
     else:
         record = records.get_checkpoint(which)
@@ -82,6 +89,17 @@ def resolve(records: RecordStore, which: object, scope: Scope) -> CheckpointReco
     if found:
         return found[0]
     raise CheckpointNotFoundError(_not_found(records, which, scope))
+
+
+def _refuse_unknown_metric(records: RecordStore, scope: Scope, metric: str) -> None:
+    """Raise ``CheckpointNotFoundError`` that offers the nearest, where the newest checkpoints have other metrics."""
+    known = {name for record in scope.newest(records, limit=200) for name in record.metrics}
+    if known and metric not in known:
+        near = get_close_matches(metric, sorted(known), n=1)
+        hint = f" Did you mean 'best:{near[0]}'?" if near else ""
+        raise CheckpointNotFoundError(
+            f"no checkpoint 'best:{metric}' in {scope.name}: the newest have only {', '.join(sorted(known))}.{hint}"
+        )
 
 
 def checked_mode(metric: str, mode: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,3 +134,11 @@ def test_before_its_run_begins_it_looks_where_it_means_to_work(memory_kernel: Ke
     memory_kernel.plan_run(run="other")
     with pytest.raises(CheckpointNotFoundError, match="nothing was saved in run 'other' yet"):
         memory_kernel.load("latest")
+
+
+def test_a_misspelt_metric_offers_the_nearest_and_not_a_mode(tmp_path: Path) -> None:
+    with Kernel.open(f"sqlite:///{tmp_path}/e.db", quiet=True) as kernel:
+        kernel.save({"a": 1}, val_loss=0.5)
+        for word in ("best:val_los", "best:val_losss"):
+            with pytest.raises(CheckpointNotFoundError, match=r"have only val_loss.* Did you mean 'best:val_loss'"):
+                kernel.load(word)
