@@ -61,7 +61,7 @@ Self = TypeVar("Self", bound="Context")
 
 class Context:
     _fields: ClassVar[tuple[str, ...]]
-    _writable: ClassVar[frozenset[str]]
+    _writable: ClassVar[Mapping[str, str]]
     _vetoable: ClassVar[bool]
 {common}
     def __init__(self, **fields: object) -> None: ...

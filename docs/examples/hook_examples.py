@@ -95,7 +95,7 @@ class Stamp:
 
 manager.kernel.plugins.add(Stamp())
 print("  tags:", dict(manager.get_checkpoint(save()).tags))
-hooks.unregister_hook("Stamp")
+hooks.unregister(name="Stamp")
 
 
 chapter("Order: by priority, then first come, first served")

@@ -108,6 +108,8 @@ class EnhancedCheckpointManager:
         since the previous save are stored too. Raises ``UnstorableStateError`` before anything is written,
         ``StorageError``, ``MetricError``, ``ConfigurationError`` where there is nothing to save.
         """
+        if state is not None and not isinstance(state, Mapping):
+            raise ConfigurationError(f"state= is a mapping of names to objects, not a {type(state).__name__}")
         given = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         objects = {name: obj for name, obj in given.items() if obj is not None}
         if clash := sorted(set(state or {}) & set(objects)):
@@ -115,7 +117,7 @@ class EnhancedCheckpointManager:
         objects |= dict(state or {})
         if not objects:
             raise ConfigurationError("there is nothing to save: give model=, optimizer=, scheduler= or state={...}")
-        self.begin_run(adopt=False)
+        self.begin_run(adopt=False)  # a veto of the run itself is no veto of a save: nobody wants days without one
         try:
             return self.kernel.save(
                 objects,

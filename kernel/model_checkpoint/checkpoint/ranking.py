@@ -25,7 +25,7 @@ def flags_won(services: Services, record: CheckpointRecord, held: Mapping[str, B
     won = []
     for metric, value in record.metrics.items():
         mode = services.metric_modes.get(metric) or metric_mode(metric)
-        if mode is None or not math.isfinite(value):
+        if mode is None or (isinstance(value, float) and not math.isfinite(value)):  # an int may be beyond a float
             continue
         holder = held.get(metric)
         if holder is None or _better(services, record, value, holder, mode):

@@ -28,7 +28,7 @@ class FileRefs:
     def move(self, run_name: str, name: str, checkpoint_id: str) -> None:
         """Let ``runs/<run_name>/<name>`` point at a checkpoint. Names are percent-encoded."""
         folder = self._root / run_name
-        target = folder / quote(name, safe="-_.")
+        target = folder / quote(name, safe="-_.", errors="surrogatepass")
         with typed_errors("moving", target):
             if folder not in self._known:
                 self._fs.make_dirs(folder)

@@ -167,9 +167,15 @@ class Run:
         """Return what is known of every metric so far."""
         return self.kernel.aggregated_metrics()
 
-    def finish(self, status: RunStatus = RunStatus.FINISHED, reason: str = "") -> None:
-        """End the run and close its kernel. Happens by itself when the script ends."""
-        self.kernel.close(status=status, reason=reason)
+    def finish(self, status: RunStatus | str = RunStatus.FINISHED, reason: str = "") -> None:
+        """End the run and close its kernel. Happens by itself when the script ends.
+
+        `status` is finished, failed, crashed or preempted. Raises ``ConfigurationError`` for anything else.
+        """
+        ends = [each.value for each in RunStatus if each is not RunStatus.RUNNING]
+        if status not in ends:
+            raise ConfigurationError(f"status={status!r} is no end of a run: use {', '.join(ends)}")
+        self.kernel.close(status=RunStatus(status), reason=reason)
 
     def __enter__(self) -> Run:
         return self

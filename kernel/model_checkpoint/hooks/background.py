@@ -76,3 +76,4 @@ class BackgroundQueue:
                 _, call, context = self._waiting.popleft()
                 self._busy = True
             call(context)
+            del call, context  # an idle worker keeps nothing alive

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from model_checkpoint.errors import ContextFieldError, Veto
+from model_checkpoint.hooks.field_types import fits
 from model_checkpoint.hooks.specs import EVENTS
 
 COMMON = (
@@ -30,7 +31,8 @@ class Context:
 
     __slots__ = ()
     _fields: ClassVar[tuple[str, ...]] = COMMON
-    _writable: ClassVar[frozenset[str]] = frozenset()
+    _writable: ClassVar[Mapping[str, str]] = {}
+    """Name and type of the fields that hooks may change."""
     _vetoable: ClassVar[bool] = False
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -47,8 +49,9 @@ class Context:
     def update(self, changes: Mapping[str, object] | None = None, **more: object) -> None:
         """Change several fields: all of them, or none when one raises ``ContextFieldError``."""
         changed = {**(changes or {}), **more}
-        for name in changed:
+        for name, value in changed.items():
             self._check_writable(name)
+            self._check_value(name, value)
         for name, value in changed.items():
             object.__setattr__(self, name, value)
 
@@ -67,6 +70,7 @@ class Context:
 
     def __setattr__(self, name: str, value: object) -> None:
         self._check_writable(name)
+        self._check_value(name, value)
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:  # only where the usual way found nothing
@@ -93,6 +97,12 @@ class Context:
             raise ContextFieldError(f"{self._label()} has no field {name!r}{_offer(name, self._fields)}")
         may = ", ".join(field for field in self._fields if field in self._writable) or "none"
         raise ContextFieldError(f"{name!r} of {self._label()} cannot be changed by a hook; those that can: {may}")
+
+    def _check_value(self, name: str, value: object) -> None:
+        kind = self._writable[name]
+        if not fits(value, kind):
+            shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+            raise ContextFieldError(f"{name!r} of {self._label()} takes {kind}, not {shown}")
 
     def _label(self) -> str:
         return f"the context of {getattr(self, 'event', '?')!s}"
@@ -167,7 +177,7 @@ def _build(event: str) -> type[Context]:
     changeable.__setattr__ = Context.__setattr__
     changeable.__getattr__ = Context.__getattr__
     changeable._fields = names
-    changeable._writable = frozenset(field.name for field in own if field.writable)
+    changeable._writable = {field.name: field.type for field in own if field.writable}
     changeable._vetoable = spec.veto
     return made
 

@@ -13,7 +13,7 @@ Self = TypeVar("Self", bound="Context")
 
 class Context:
     _fields: ClassVar[tuple[str, ...]]
-    _writable: ClassVar[frozenset[str]]
+    _writable: ClassVar[Mapping[str, str]]
     _vetoable: ClassVar[bool]
     @property
     def event(self) -> HookEvent: ...

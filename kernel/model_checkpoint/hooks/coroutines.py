@@ -26,6 +26,7 @@ T = TypeVar("T")
 _callers_loop: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
     "model_checkpoint_callers_loop", default=None
 )
+Outcome = tuple[object, BaseException | None]
 STUCK_AFTER_S = 0.1
 _ending: set[asyncio.Task[None]] = set()  # a loop keeps only weak references
 
@@ -37,7 +38,7 @@ class Coroutines:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
-        self._scheduled: set[asyncio.Task[object]] = set()
+        self._scheduled: set[asyncio.Task[Outcome]] = set()
 
     def run(
         self,
@@ -55,11 +56,14 @@ class Coroutines:
         if loop is None or loop.is_closed() or loop is here:
             loop = self._own_loop()
         if loop is here:
-            self._schedule(loop, make(), on_late_error)
+            self._schedule(loop, _caught(make()), on_late_error)
             return None
-        future = asyncio.run_coroutine_threadsafe(make(), loop)
+        future = asyncio.run_coroutine_threadsafe(_caught(make()), loop)
         try:
-            return future.result(timeout_s)
+            result, error = future.result(timeout_s)
+            if error is not None:
+                raise error
+            return result
         except concurrent.futures.TimeoutError:
             if future.done() and not future.cancelled():  # a TimeoutError of the hook's own
                 raise
@@ -80,15 +84,15 @@ class Coroutines:
     def _schedule(
         self,
         loop: asyncio.AbstractEventLoop,
-        work: Coroutine[Any, Any, object],
+        work: Coroutine[Any, Any, Outcome],
         on_late_error: Callable[[BaseException], object],
     ) -> None:
         task = loop.create_task(work)
         self._scheduled.add(task)  # a loop keeps only weak references
 
-        def finished(done: asyncio.Task[object]) -> None:
+        def finished(done: asyncio.Task[Outcome]) -> None:
             self._scheduled.discard(done)
-            if not done.cancelled() and (error := done.exception()) is not None:
+            if not done.cancelled() and (error := done.result()[1]) is not None:
                 on_late_error(error)
 
         task.add_done_callback(finished)
@@ -111,6 +115,16 @@ class Coroutines:
                     self._loop = None
                     with contextlib.suppress(RuntimeError):
                         loop.call_soon_threadsafe(loop.stop)
+
+
+async def _caught(work: Coroutine[Any, Any, object]) -> Outcome:
+    """Return result and error: an exception such as SystemExit, raised in a task, would end the loop itself."""
+    try:
+        return await work, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
 
 
 async def on_callers_loop(call: Callable[[], T]) -> T:

@@ -28,8 +28,8 @@ from model_checkpoint.hooks.stats import FOLD_AT
 if TYPE_CHECKING:
     from model_checkpoint.hooks.record import HookRecord
 
-ISOLATED = (Exception, SystemExit)
-"""KeyboardInterrupt and GeneratorExit pass; a hook that calls ``sys.exit`` does not end a training."""
+PASSING = (KeyboardInterrupt, GeneratorExit)
+"""All else is isolated: neither ``sys.exit`` nor a library's own BaseException in a hook ends a training."""
 Call = Callable[[Context], object]
 _AFTER = "after_plugin_execute"
 _UNWATCHED = frozenset({"before_plugin_execute", _AFTER, "on_plugin_error"})
@@ -69,7 +69,9 @@ def guarded(owner: Owner, record: HookRecord, function: Call) -> Call:
             result = call(context)
             if result is not None:
                 result = _settle(record, context, result)
-        except ISOLATED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             note(now() - started)
             _handle(owner, record, error)
             return None
@@ -107,7 +109,9 @@ def guarded_wrapper(
         except StopIteration:
             inner = None
             _handle(owner, record, RuntimeError("the wrapper did not yield: it must do so exactly once"))
-        except ISOLATED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             inner = None
             _handle(owner, record, error)
         paused = perf_counter_ns()
@@ -124,7 +128,9 @@ def guarded_wrapper(
             outcome = _resume(inner, result, raised, old_style)
             tally.consecutive = 0
             return outcome
-        except ISOLATED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             if error is not raised:
                 _handle(owner, record, error)
             return _given(result, raised)
@@ -210,7 +216,7 @@ def _alone(adapter: Call) -> Call:
     """Keep a background hook from ending the thread it runs on."""
 
     def quiet(context: Context) -> None:
-        with contextlib.suppress(*ISOLATED):  # told already; there is no operation left to veto or to abort
+        with contextlib.suppress(BaseException):  # told already; there is no operation left to veto or to abort
             adapter(context)
 
     return quiet

@@ -130,7 +130,8 @@ class HookManager(pluggy.PluginManager):
 
     def unregister_hook(self, name: str) -> bool:
         """Take out what a script registered under `name`; return whether there was anything."""
-        return self.unregister(name=name) is not None
+        shell = self._name2plugin.get(name)
+        return isinstance(shell, _Shell) and shell.script and self.unregister(name=name) is not None
 
     def unregister(self, plugin: object = None, name: str | None = None) -> Any:
         """Take out a plugin by itself or by name, and return it; None where there is no such plugin."""

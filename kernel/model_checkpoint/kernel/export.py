@@ -30,8 +30,13 @@ def checkpoint_file(
 ) -> Path:
     """Return the file. `format` is ``pt`` (``torch.load(weights_only=True)`` opens it), ``safetensors``, or None for
     what the backend itself keeps. Raises ``ConfigurationError``, ``IntegrityError``, ``CheckpointNotFoundError``."""
-    if format is not None and format.lstrip(".") not in SUFFIXES:
+    if format is not None and (not isinstance(format, str) or format.lstrip(".") not in SUFFIXES):
         raise ConfigurationError(f"format={format!r} is not known: use 'pt' or 'safetensors'")
+    if record.damage:
+        raise IntegrityError(
+            f"checkpoint {record.id} is marked as damaged, so its file is not given out: {record.damage}. Restore the"
+            " file from a copy, and verify_checkpoint() clears the mark"
+        )
     backend = services.backends.open(record.backend)
     wanted = SUFFIXES[format.lstrip(".")] if format else backend.capabilities.file_suffix
     if wanted is not None and wanted == backend.capabilities.file_suffix:

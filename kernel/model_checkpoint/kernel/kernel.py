@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, MetricA
 from model_checkpoint.errors import KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 from model_checkpoint.kernel import open_kernels, opening
+from model_checkpoint.kernel.exclusive import Exclusive
 from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
@@ -54,7 +54,7 @@ class Kernel:
         self._analyzers: dict[str, Analyzer] = {}
         self._session: RunSession | None = None
         self._plan: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = Exclusive()
         self._closed = False
 
     @classmethod

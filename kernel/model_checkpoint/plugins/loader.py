@@ -22,7 +22,7 @@ from model_checkpoint.contracts import (
     RecordStoreDescriptor,
     StorageBackendDescriptor,
 )
-from model_checkpoint.errors import OperationVetoed, PluginConflictError, PluginLoadError
+from model_checkpoint.errors import HookRegistrationError, OperationVetoed, PluginConflictError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.plugins.registry import Provided, Registry
 
@@ -120,6 +120,8 @@ class PluginSet:
             plugin = load()
             self._hooks.register(plugin, name=name)
             registered = True
+            if origin == "script" and not self._hooks.hooks_of(name):
+                raise HookRegistrationError(f"{plugin!r} has no hooks: mark its functions with @hookimpl")
             self._enter(name)
         except OperationVetoed as veto:
             state, error = PluginState.DISABLED, veto.reason

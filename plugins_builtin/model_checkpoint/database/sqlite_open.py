@@ -7,6 +7,7 @@ system has no WAL (network mounts), the rollback journal takes its place, and a 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -23,7 +24,7 @@ from model_checkpoint.database.forking import forget_after_fork
 from model_checkpoint.database.sql_store import WRITES, SqlRecordStore
 from model_checkpoint.database.sqlite_errors import BUSY, driver_error, primary_code, typed_by
 from model_checkpoint.database.versions import bring_up_to_date
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.errors import ConfigurationError, RecordStoreError
 
 BUSY_TIMEOUT_S = 30.0
 _POOL_SIZE = 8
@@ -54,6 +55,8 @@ def open_store(url: str) -> RecordStore:
             _choose_journal(engine, where, timeout_s)
             forget_after_fork(engine)
         bring_up_to_date(engine, where)
+        if not in_memory and not where.startswith("file:"):
+            _watch_identity(engine, where)
     except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
         raise typed(error) from driver_error(error)
@@ -116,6 +119,28 @@ def _begin(connection: Connection) -> None:
     """Take the write lock at once where there will be writes: a lock taken half-way cannot wait, only fail."""
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _watch_identity(engine: Engine, where: str) -> None:
+    """Refuse to write where the file was removed or replaced: what is written to the old one, nobody finds again."""
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            found = os.stat(where)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    opened = identity()
+
+    def check(connection: Connection) -> None:
+        if connection.get_execution_options().get(WRITES) and identity() != opened:
+            raise RecordStoreError(
+                f"{where} was removed or replaced while it was open: nothing more is written to it. Put it back, or"
+                " start again with the database that is to be used"
+            )
+
+    event.listen(engine, "begin", check)
 
 
 def _choose_journal(engine: Engine, where: str, timeout_s: float) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 
 from model_checkpoint.common import leaves
 from model_checkpoint.contracts import JSON
-from model_checkpoint.errors import ConfigurationError, MetricError, StateDecodeError
+from model_checkpoint.errors import ConfigurationError, MetricError, RecordStoreDamagedError, StateDecodeError
 
 EXACT_INT = 2**53
 LARGEST = sys.float_info.max
@@ -79,7 +79,11 @@ def encode_json(value: Mapping[str, JSON]) -> str:
 
 def decode_json(text: str) -> dict[str, JSON]:
     """Undo `encode_json`."""
-    decoded = leaves.decode(json.loads(decode_text(text)), _no_other_kind)
+    try:
+        tree = json.loads(decode_text(text))
+    except (ValueError, TypeError) as error:
+        raise RecordStoreDamagedError(f"a value in the record store is no JSON any more: {error}") from error
+    decoded = leaves.decode(tree, _no_other_kind)
     if not isinstance(decoded, dict):
         raise StateDecodeError(f"a JSON object was expected in the record store, and a {type(decoded).__name__} found")
     return decoded

@@ -138,7 +138,7 @@ def test_what_could_never_be_written_is_refused_before_any_of_it_is_buffered(
 
 
 def test_what_a_hook_makes_of_a_point_is_checked_too(kernel: Kernel) -> None:
-    kernel.hooks.register_hook("spoil", lambda context: {"tags": {"a": 1}}, [HookEvent.BEFORE_METRIC_COLLECTION])
+    kernel.hooks.register_hook("spoil", lambda context: context.tags.update(a=1), [HookEvent.BEFORE_METRIC_COLLECTION])
     with pytest.raises(ConfigurationError, match="tags are strings"):
         kernel.log_metrics({"x": 1.0})
     kernel.hooks.unregister_hook("spoil")

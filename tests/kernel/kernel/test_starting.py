@@ -279,12 +279,12 @@ def test_hooks_may_change_the_tags_of_an_experiment_and_of_a_run(tmp_path: Path)
             "first", lambda context: {"tags": {**context.tags, "by": "hook"}}, [HookEvent.ON_EXPERIMENT_START]
         )
         kernel.hooks.register_hook(
-            "second", lambda context: {"tags": [*context.tags, "more"]}, [HookEvent.ON_RUN_START]
+            "second", lambda context: {"tags": {**context.tags, "more": ""}}, [HookEvent.ON_RUN_START]
         )
         with kernel.run("s", tags=["dev"]) as run:
             record = kernel.records.get_run(run.id)
         assert record is not None
-        assert record.tags == {"dev": "", "by": "", "more": ""}
+        assert record.tags == {"dev": "", "by": "hook", "more": ""}
 
 
 def test_a_directory_that_cannot_be_made_is_a_typed_error(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class EventSpec(NamedTuple):
     @property
     def fields(self) -> tuple[FieldSpec, ...]:
         """The fields that this event has beyond those of every event."""
-        return tuple(_field(part) for part in _split(self.raw_fields))
+        return tuple(_field(part) for part in split_outside_brackets(self.raw_fields, ","))
 
 
 EVENTS: dict[str, EventSpec] = {}
@@ -85,12 +85,12 @@ def _field(part: str) -> FieldSpec:
     return FieldSpec(name.rstrip("*"), kind.strip() or "object", name.endswith("*"))
 
 
-def _split(text: str) -> list[str]:
-    """Split at the commas that stand outside brackets."""
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split at every `separator`, one character, that stands outside brackets."""
     parts, depth, current = [], 0, ""
     for character in text:
         depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
+        if character == separator and depth == 0:
             parts.append(current)
             current = ""
         else:

@@ -1,0 +1,49 @@
+"""One operation at a time, and no waiting for oneself.
+
+An async hook of a save, or one with a time limit, runs on another thread while the save waits for it. If it saves too,
+it would wait for the lock that its own save holds, and neither would ever end. The context tells: it is handed on to
+such threads.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from types import TracebackType
+
+from model_checkpoint.errors import KernelError
+
+
+class _Turn:
+    """One time that the lock is held."""
+
+    held = True
+
+
+class Exclusive:
+    """A lock that a thread may take again. Raises ``KernelError`` where waiting for it would never end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._turn: contextvars.ContextVar[_Turn | None] = contextvars.ContextVar("model_checkpoint_turn", default=None)
+        self._taken: list[tuple[_Turn, contextvars.Token[_Turn | None]]] = []
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            turn = self._turn.get()
+            if turn is not None and turn.held:
+                raise KernelError(
+                    "a hook that runs on a thread of its own (async, or with a time limit) cannot save or end a run"
+                    " while the operation that called it waits for it: use a plain hook, or priority=BACKGROUND"
+                )
+            self._lock.acquire()
+        turn = _Turn()
+        self._taken.append((turn, self._turn.set(turn)))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        turn, token = self._taken.pop()
+        turn.held = False
+        self._turn.reset(token)
+        self._lock.release()
