@@ -20,6 +20,35 @@ ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "kernel/model_checkpoint/hooks/contexts.pyi"
 PAGE = ROOT / "docs/events.md"
 
+AWAITED = {
+    "the model registry": ["on_alias_change"],
+    "trends and thresholds": ["on_metric_threshold", "on_metric_trend"],
+    "model selection": ["before_model_selection", "after_model_selection"],
+    "early stopping": ["on_early_stop"],
+    "cloud transfers": [
+        "before_cloud_upload",
+        "after_cloud_upload",
+        "before_cloud_download",
+        "after_cloud_download",
+        "on_cloud_error",
+    ],
+    "notifications": ["before_notification_send", "after_notification_send", "on_notification_error"],
+    "retention and clean-up": ["before_retention_policy", "after_retention_policy", "before_cleanup", "after_cleanup"],
+    "the REST interface": ["before_api_request", "before_api_response", "after_api_request", "on_api_error"],
+    "configuration files": [
+        "before_config_load",
+        "after_config_load",
+        "before_config_update",
+        "after_config_update",
+        "on_config_validation_error",
+    ],
+    "the lifecycle of plugins": ["after_plugin_unload"],
+    "performance budgets": ["on_performance_threshold"],
+    "migration": ["before_migration", "after_migration", "on_migration_error"],
+    "the dashboard": ["before_dashboard_update", "after_dashboard_update"],
+}
+"""Capability -> events that are declared and not fired before it is there."""
+
 COMMON_TYPES = {
     "event": "HookEvent",
     "time": "float",
@@ -92,8 +121,7 @@ A context carries the fields of its event and these:
 {common}
 
 A star marks the fields that a hook may change. *veto*: a hook may stop the operation. *hot*: where nobody listens, it
-costs nothing. *historic*: plugins that register later still get it. An event whose capability is not part of this
-version yet is declared and not fired.
+costs nothing. *historic*: plugins that register later still get it.
 """
 
 
@@ -131,6 +159,7 @@ def _title(doc: str | None) -> str:
 def _section(spec: EventSpec) -> str:
     flags = [flag for flag in ("veto", "hot", "historic") if getattr(spec, flag)]
     marks = f" *{', '.join(flags)}*" if flags else ""
+    marks += "".join(f" **Not fired yet:** it awaits {c}." for c, events in AWAITED.items() if spec.name in events)
     fields = ", ".join(f"`{f.name}`{chr(92) + '*' if f.writable else ''}" for f in spec.fields)
     return f"\n### `{spec.name}`\n\n{_folded(spec.summary)}{marks}\n\nFields: {fields}\n"
 

@@ -67,6 +67,8 @@ class EnhancedCheckpointManager:
     ) -> None:
         if on_veto not in ("warn", "raise"):
             raise ConfigurationError(f"on_veto={on_veto!r} is not known: use 'warn' or 'raise'")
+        if kernel is not None and not isinstance(kernel, Kernel):
+            raise ConfigurationError(f"kernel={kernel!r} is no open Kernel")
         self._owns_kernel = kernel is None
         self.kernel = kernel or Kernel.open(
             database_url,

@@ -104,6 +104,8 @@ def _refuse_unknown_metric(records: RecordStore, scope: Scope, metric: str) -> N
 
 def checked_mode(metric: str, mode: str | None) -> str:
     """Return ``min`` or ``max``, inferred from the metric's name where `mode` is None. Raises ``MetricError``."""
+    if not isinstance(metric, str):
+        raise MetricError(f"a metric is named by a string, not {metric!r}")
     if mode in ("min", "max"):
         return mode
     if mode is not None:

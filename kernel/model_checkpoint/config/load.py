@@ -30,6 +30,12 @@ def load_config(
     if not isinstance(url, str):
         raise ConfigurationError(f"database_url is a {type(url).__name__}: write it as text, sqlite:///{url}")
     directory = checkpoint_dir or environ.get("MCE_CHECKPOINT_DIR") or _beside(url)
+    if not isinstance(directory, str | os.PathLike) or not isinstance(os.fspath(directory), str):
+        raise ConfigurationError(f"checkpoint_dir={directory!r} is no path: give a string or a pathlib.Path")
+    if "\0" in os.fspath(directory) or "\0" in url:
+        raise ConfigurationError("checkpoint_dir or database_url holds a NUL character, and no path can")
+    if storage_backend is not None and not isinstance(storage_backend, str):
+        raise ConfigurationError(f"storage_backend={storage_backend!r} is no name: give a string such as 'safetensors'")
     if "://" in str(directory):
         raise ConfigurationError(
             f"checkpoint_dir={masked(str(directory))!r} is a URL; this version keeps checkpoints in local folders"

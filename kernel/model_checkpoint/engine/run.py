@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.checkpoint.enhanced_manager import EnhancedCheckpointManager
 from model_checkpoint.contracts import JSON, CheckpointRecord, MetricAggregate, RunStatus
-from model_checkpoint.errors import ConfigurationError, KernelError
+from model_checkpoint.errors import ConfigurationError, KernelError, MetricError
 from model_checkpoint.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class Run:
         **metrics: object,
     ) -> None:
         """Record metrics, by name or as a mapping. The last value of each goes into the next checkpoint."""
+        if values is not None and not isinstance(values, Mapping):
+            raise MetricError(f"log() takes metrics by name or as a mapping, not a {type(values).__name__}")
         self._begun()
         self.kernel.log_metrics({**(values or {}), **metrics}, step=step, epoch=epoch)
 

@@ -35,6 +35,8 @@ def checked_event(event: object) -> HookEvent:
 
 def checked_events(events: Iterable[HookEvent | str] | HookEvent | str) -> tuple[HookEvent, ...]:
     """Return the events, each once. Raises ``UnknownEventError``, also where there is none."""
+    if not isinstance(events, Iterable):
+        raise UnknownEventError(f"an event is a HookEvent or its name, not {events!r}")
     given = [events] if isinstance(events, str) else list(events)
     if not given:
         raise UnknownEventError("no event is named: give at least one, such as [HookEvent.AFTER_CHECKPOINT_SAVE]")

@@ -19,7 +19,7 @@ from model_checkpoint.checkpoint.which import Scope, checked_mode, resolve
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.config import KernelConfig, load_config
 from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, MetricAggregate, RunStatus, VerifyReport
-from model_checkpoint.errors import KernelClosedError, KernelError
+from model_checkpoint.errors import ConfigurationError, KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 from model_checkpoint.kernel import open_kernels, opening
 from model_checkpoint.kernel.exclusive import Exclusive
@@ -50,6 +50,8 @@ class Kernel:
         self.pid = os.getpid()
         self.hooks = HookManager(kernel=self, strict=config.hooks.strict)
         self.plugins = PluginSet(self.hooks, self)
+        if not isinstance(metric_modes or {}, Mapping):
+            raise ConfigurationError(f"metric_modes={metric_modes!r} is no mapping of metrics to 'min' or 'max'")
         self._metric_modes = {name: checked_mode(name, mode) for name, mode in (metric_modes or {}).items()}
         self._analyzers: dict[str, Analyzer] = {}
         self._session: RunSession | None = None

@@ -44,7 +44,9 @@ def wanted_plugins(wanted: str | Iterable[str]) -> list[FoundPlugin]:
         return found
     if wanted == "builtin":
         return [plugin for plugin in found if plugin.is_builtin]
-    names = {wanted} if isinstance(wanted, str) else set(wanted)
+    names = {wanted} if isinstance(wanted, str) else set(wanted) if isinstance(wanted, list | tuple | set) else {None}
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"plugins={wanted!r} is neither 'all' nor 'builtin' nor a list of names")
     if missing := sorted(names - {plugin.name for plugin in found}):
         raise KernelError(
             f"no plugin is called {', '.join(missing)}; installed: {', '.join(p.name for p in found) or 'none'}"

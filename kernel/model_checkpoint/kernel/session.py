@@ -15,7 +15,7 @@ from model_checkpoint.checkpoint.services import Operation, RunState, Services
 from model_checkpoint.common.clock import Stopwatch, now_s
 from model_checkpoint.common.numbers import as_metric_value, checked_step
 from model_checkpoint.contracts import Analyzer, CheckpointRecord, MetricPoint, RunRecord, RunStatus
-from model_checkpoint.errors import CheckpointEngineError, OperationVetoed
+from model_checkpoint.errors import CheckpointEngineError, MetricError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class RunSession:
         `MAX_POINTS` wait for it.
         """
         step, epoch, labels = checked_step(step, "step"), checked_step(epoch, "epoch"), checked_tags(tags)
+        if not isinstance(values, Mapping):
+            raise MetricError(f"metrics are a mapping of names to numbers, not a {type(values).__name__}")
         numbers = {name: as_metric_value(name, value) for name, value in values.items()}
         for name, value in numbers.items():
             self._collect(MetricPoint(self.id, name, value, step, now_s(), epoch, labels))

@@ -53,6 +53,8 @@ class MetricsCollector:
             self._kernel.log_metrics(values, step=step)
             return
         step = checked_step(step)
+        if not isinstance(values, Mapping):
+            raise MetricError(f"metrics are a mapping of names to numbers, not a {type(values).__name__}")
         numbers = {name: as_metric_value(name, value) for name, value in values.items()}
         for name, number in numbers.items():
             self._alone.observe(name, number, step)

@@ -161,6 +161,8 @@ class SqlRecordStore:
         limit: int | None = None,
     ) -> list[CheckpointRecord]:
         _check_limit(limit)
+        if tag is not None and not isinstance(tag, str):
+            raise ConfigurationError(f"a tag is a string, not {tag!r}")
         with self._read() as connection:
             return checkpoints.list_checkpoints(
                 connection,
@@ -224,5 +226,5 @@ class SqlRecordStore:
 
 
 def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 0:
-        raise ConfigurationError(f"a limit is 0 or more, or None for all; {limit} was given")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ConfigurationError(f"a limit is an int of 0 or more, or None for all; {limit!r} was given")

@@ -26,6 +26,7 @@ from model_checkpoint.database.query.tree import (
     Value,
 )
 from model_checkpoint.database.values import LARGEST
+from model_checkpoint.errors import QuerySyntaxError
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 20
@@ -57,6 +58,8 @@ _OPERATORS = {"EQUAL", "LESSTHAN", "MORETHAN"}
 
 def parse(query: str) -> Query:
     """Return what `query` says. Raises ``QuerySyntaxError`` with the position and what was expected there."""
+    if not isinstance(query, str):
+        raise QuerySyntaxError(f'a query is a string such as "metrics.val_loss < 0.2", not {query!r}', 0)
     if len(query) > MAX_LENGTH:
         raise fault(query, MAX_LENGTH, f"it has {len(query)} characters, and at most {MAX_LENGTH} are read")
     try:
