@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import JSON
+
+
+_DIST_INFO = ".dist-info"
 
 
 @functools.cache
@@ -30,16 +34,16 @@ def environment() -> dict[str, JSON]:
 
 
 def _packages() -> list[tuple[str, str]]:
-    from importlib.metadata import distributions
-
+    """Read names and versions from the names of folders: opening all the metadata takes thirty times as long."""
     found: dict[str, str] = {}
-    for distribution in distributions():
-        try:
-            name, version = distribution.name, distribution.version
-        except (OSError, ValueError, KeyError):  # what an uninstall left behind, or metadata that is not UTF-8
-            continue
-        if name:
-            found.setdefault(name, version)
+    for folder in sys.path:
+        with contextlib.suppress(OSError):  # an archive, or nothing at all
+            for entry in os.listdir(folder or "."):
+                name, _, version = entry.removesuffix(_DIST_INFO).partition("-")
+                if not entry.endswith(_DIST_INFO) or name.startswith("~"):  # the latter is what an uninstall left
+                    continue
+                if version and os.path.exists(os.path.join(folder, entry, "METADATA")):
+                    found.setdefault(name.replace("_", "-"), version)
     return sorted(found.items())
 
 

@@ -131,7 +131,7 @@ class _SaveJob:
             )
         )
         self.stage = "committed"
-        self.state.parent_id = record.id
+        self.state.parent_id, self.state.generation = record.id, record.sequence
         self._move_refs(record, won)
         self._tell(record, won, held, watch)
         return record
@@ -197,8 +197,11 @@ class _SaveJob:
         if not isinstance(flat.tree, dict):
             raise ConfigurationError("the state to save must be a mapping of names to objects")
         self._backend = backend = self.services.backends.open(name)
-        current = self.services.records.get_run(self.state.record.id)
-        sequence = (current.generation if current else 0) + 1
+        generation = self.state.generation  # if another process committed meanwhile, the commit finds that out
+        if generation is None:
+            current = self.services.records.get_run(self.state.record.id)
+            generation = current.generation if current else 0
+        sequence = generation + 1
         for new_id in self._ids(context, sequence):
             self.operation.about(new_id)
             self._written = new_id

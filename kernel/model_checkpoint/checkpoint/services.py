@@ -103,6 +103,8 @@ class RunState:
     metrics: Analyzer | None = None
     parent_id: str | None = None
     """The checkpoint that the next one continues from."""
+    generation: int | None = None
+    """How many checkpoints the run had when this process last committed one; None before that."""
     _pending: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

@@ -65,17 +65,17 @@ def test_no_variable_and_no_argument_gets_into_it(monkeypatch: pytest.MonkeyPatc
     assert found["script"] == "train.py"
 
 
-def test_a_distribution_without_readable_metadata_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, metadata in (("ghost", None), ("binary", b"\xff\xfe\x00"), ("fine", b"Name: fine\nVersion: 2\n")):
-        info = tmp_path / f"{name}-1.dist-info"
+def test_a_distribution_that_is_half_uninstalled_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, metadata in (("ghost", None), ("~half", b""), ("two_words", b"\xff\xfe\x00"), ("fine", b"Name: fine\n")):
+        info = tmp_path / f"{name}-2.dist-info"
         info.mkdir()
         if metadata is not None:
             (info / "METADATA").write_bytes(metadata)
     monkeypatch.syspath_prepend(tmp_path)
     packages = environment()["packages"]
     assert isinstance(packages, dict)
-    assert packages["fine"] == "2"
-    assert {"ghost", "binary"}.isdisjoint(packages)
+    assert (packages["fine"], packages["two-words"]) == ("2", "2")
+    assert {"ghost", "~half"}.isdisjoint(packages)
 
 
 def test_the_commit_of_a_clone_is_found_from_anywhere_in_it(clone: Path) -> None:

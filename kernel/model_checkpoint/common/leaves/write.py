@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum, Flag
+from typing import cast
 
 from model_checkpoint.common.leaves.scalars import write_float, write_int, write_scalar, write_str
-from model_checkpoint.common.leaves.vocabulary import FACTORIES, KIND, MAX_DEPTH, child_path, class_name, shown
+from model_checkpoint.common.leaves.vocabulary import (
+    EXACT_INT,
+    FACTORIES,
+    KIND,
+    MAX_DEPTH,
+    child_path,
+    class_name,
+    shown,
+)
 from model_checkpoint.errors import UnstorableStateError
 
 Foreign = Callable[[object, str, Callable[[object, str], object]], object | None]
@@ -78,6 +87,8 @@ class _Encoder:
         return self._foreign(value, path, self.encode)
 
     def items(self, values: Iterable[object], path: str) -> list[object]:
+        if isinstance(values, list | tuple) and _are_small_ints(values):  # a random stream has hundreds of them
+            return list(values)
         return [self.encode(item, f"{path}[{index}]") for index, item in enumerate(values)]
 
     def pairs(self, mapping: Mapping[object, object], path: str) -> list[object]:
@@ -92,6 +103,13 @@ class _Encoder:
             plain = {str(key): self.encode(value, child_path(path, key)) for key, value in mapping.items()}
             return plain if kind == "dict" else {KIND: kind, "v": plain}
         return {KIND: kind, "v": self.pairs(mapping, path)}
+
+
+def _are_small_ints(values: Collection[object]) -> bool:
+    if set(map(type, values)) != {int}:
+        return False
+    ints = cast("Collection[int]", values)
+    return min(ints) >= -EXACT_INT and max(ints) <= EXACT_INT
 
 
 def _list(enc: _Encoder, value: list[object], path: str) -> object:
