@@ -93,8 +93,8 @@ def main(arguments: list[str] | None = None, **options: object) -> str:
     """Train and return the fingerprint of the final weights. `options` go to ``mc.start``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--width", type=int, default=48, help="channels of the first layers")
-    parser.add_argument("--save-every", type=int, default=20, metavar="STEPS", help="0: only at the end of an epoch")
+    parser.add_argument("--width", type=int, default=80, help="channels of the first layers")
+    parser.add_argument("--save-every", type=int, default=25, metavar="STEPS", help="0: only at the end of an epoch")
     parser.add_argument("--no-checkpoints", action="store_true", help="train without saving, to compare the time")
     args = parser.parse_args(arguments)
 

@@ -61,7 +61,7 @@ def describe(quick: bool) -> Sequence[Comparison]:
     epochs = ("--epochs", "5" if quick else "15")
     return [
         Comparison(
-            measure="the digits example, a checkpoint every 20 steps and every epoch",
+            measure="the digits example, a checkpoint every 25 steps and every epoch",
             unit="s",
             ours=training(*epochs),
             peer="the same without checkpoints",
