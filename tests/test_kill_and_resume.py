@@ -149,7 +149,7 @@ def test_leaving_out_one_captured_item_is_noticed(item: str, tmp_path: Path) -> 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(small_reference: object, tmp_path: Path) -> None:
     folder = tmp_path / "interrupted"
-    arguments = ("--epochs", "60", "--width", "8")
+    arguments = ("--epochs", "2000", "--width", "8")
     child = start(folder, *arguments)
     assert child.stdout is not None
     child.stdout.readline()
