@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from model_checkpoint.checkpoint.services import Operation, Services
+from model_checkpoint.checkpoint.services import Operation, Services, path_or_none
 from model_checkpoint.errors import CheckpointNotFoundError
 from model_checkpoint.hooks import HookEvent
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 def delete(services: Services, record: CheckpointRecord, reason: str) -> int:
     """Delete a checkpoint and return the bytes freed. Raises ``OperationVetoed``, ``StorageError``."""
     operation = Operation(services)
-    operation.about(record.id)
-    operation.fire(HookEvent.BEFORE_CHECKPOINT_DELETE, reason=reason, nbytes=record.nbytes_written, referenced_by=())
-    freed = 0
+    operation.about(record)
+    backend, freed = services.backends.open(record.backend), 0
+    operation.fire(
+        HookEvent.BEFORE_CHECKPOINT_DELETE,
+        file_path=path_or_none(backend, record.id),
+        reason=reason,
+        nbytes=record.nbytes_written,
+        referenced_by=(),
+    )
     with contextlib.suppress(CheckpointNotFoundError):  # its files may be gone already
-        freed = services.backends.open(record.backend).forget(record.id)
+        freed = backend.forget(record.id)
     services.records.delete_checkpoint(record.id)
     operation.fire(HookEvent.AFTER_CHECKPOINT_DELETE, reason=reason, nbytes_freed=freed)
     return freed

@@ -79,7 +79,7 @@ def load(
     while True:
         record = queue.pop(0)
         operation = Operation(services, run)
-        operation.about(record.id)
+        operation.about(record)
         try:
             return _load_one(services, operation, record, request, tuple(passed_over))
         except OperationVetoed:

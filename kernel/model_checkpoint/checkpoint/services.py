@@ -14,7 +14,14 @@ from model_checkpoint.common.ids import random_id
 from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
 
 if TYPE_CHECKING:
-    from model_checkpoint.contracts import Analyzer, FrameworkAdapter, RecordStore, RunRecord, StorageBackend
+    from model_checkpoint.contracts import (
+        Analyzer,
+        CheckpointRecord,
+        FrameworkAdapter,
+        RecordStore,
+        RunRecord,
+        StorageBackend,
+    )
     from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 
 _log = logging.getLogger("model_checkpoint")
@@ -86,9 +93,13 @@ class Operation:
         if run is not None:
             self._common |= {"experiment_id": run.experiment_id, "run_id": run.id, "run_name": run.name}
 
-    def about(self, checkpoint_id: str) -> None:
-        """From here on, every event names this checkpoint."""
-        self._common["checkpoint_id"] = checkpoint_id
+    def about(self, checkpoint: str | CheckpointRecord) -> None:
+        """From here on, every event names this checkpoint, and its run where the operation has none of its own."""
+        if isinstance(checkpoint, str):
+            self._common["checkpoint_id"] = checkpoint
+            return
+        run = {name: getattr(checkpoint, name) for name in ("experiment_id", "run_id", "run_name")}
+        self._common = {**run, **self._common, "checkpoint_id": checkpoint.id}
 
     def fire(self, event: HookEvent, **fields: object) -> FireReport:
         """Fire `event` with what all events of this operation share. Raises ``OperationVetoed``."""

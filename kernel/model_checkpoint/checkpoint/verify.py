@@ -15,7 +15,7 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
     Fires before and after_integrity_check, and on_integrity_failure for damage. Raises ``OperationVetoed``.
     """
     operation = Operation(services)
-    operation.about(record.id)
+    operation.about(record)
     backend = services.backends.open(record.backend)
     path = path_or_none(backend, record.id)
     operation.fire(HookEvent.BEFORE_INTEGRITY_CHECK, file_path=path, algorithm="sha256", depth="full")

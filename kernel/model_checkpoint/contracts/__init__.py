@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
+    from model_checkpoint.contracts.descriptor import Descriptor
     from model_checkpoint.contracts.framework import (
         FrameworkAdapter,
         FrameworkAdapterDescriptor,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         TensorView,
         TypedLeaf,
     )
+    from model_checkpoint.contracts.ranks import RankGroup
     from model_checkpoint.contracts.records import (
         BestFlag,
         CheckpointRecord,
@@ -51,6 +53,7 @@ __all__ = [
     "CheckpointPayload",
     "CheckpointRecord",
     "CollectReport",
+    "Descriptor",
     "EventRecord",
     "ExperimentRecord",
     "FrameworkAdapter",
@@ -58,6 +61,7 @@ __all__ = [
     "MetricAggregate",
     "MetricPoint",
     "Mismatches",
+    "RankGroup",
     "RecordStore",
     "RecordStoreDescriptor",
     "RunRecord",
@@ -79,6 +83,8 @@ _NAMES = {
     "storage": "CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile VerifyReport"
     " WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
+    "descriptor": "Descriptor",
+    "ranks": "RankGroup",
     "analysis": "Analyzer AnalyzerDescriptor MetricAggregate",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from model_checkpoint.errors import HookRegistrationError
 from model_checkpoint.hooks import checks
@@ -12,6 +14,9 @@ from model_checkpoint.hooks.events import HookPriority
 from model_checkpoint.hooks.marker import CONDITIONS, OPTIONS, HookOptions
 from model_checkpoint.hooks.record import HookRecord, Kind
 from model_checkpoint.hooks.specs import PROJECT
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _IMPL = f"{PROJECT}_impl"
 _EDGE = {"tryfirst": (HookPriority.HIGH, -1), "trylast": (HookPriority.LOW, 1)}
@@ -91,8 +96,15 @@ def _record(
     priority = max(HookPriority.CRITICAL, min(place[0], HookPriority.BACKGROUND))
     return HookRecord(
         plugin, hook, function, options._replace(priority=priority), (priority, place[1], 0), kind,
-        is_async=is_async, conditions=conditions,
+        is_async=is_async, conditions=conditions, home=_loop_here() if is_async else None,
     )  # fmt: skip
+
+
+def _loop_here() -> AbstractEventLoop | None:
+    asyncio = sys.modules.get("asyncio")  # without it no loop runs, and importing it takes longer than all else here
+    with contextlib.suppress(RuntimeError):
+        return asyncio.get_running_loop() if asyncio else None
+    return None
 
 
 def _check_kind(plugin: str, hook: str, function: Callable[..., Any], kind: Kind) -> None:

@@ -1,4 +1,7 @@
-"""Runs the coroutines of ``async def`` hooks: on the caller's own loop under ``afire``, else on a loop of the kernel's.
+"""Runs the coroutines of ``async def`` hooks.
+
+On the caller's own loop under ``afire``; else, where a hook was registered on a running loop, on that one, to which its
+clients and locks belong, unless it stands still; else on a loop of the kernel's.
 
 pluggy calls every hook and knows nothing of coroutines, so under ``afire`` that whole call happens on a worker thread,
 while the caller's loop stays free to run the coroutines it is handed, one after another and in the right order::
@@ -45,14 +48,17 @@ class Coroutines:
         make: Callable[[], Coroutine[Any, Any, object]],
         timeout_s: float | None,
         on_late_error: Callable[[BaseException], object],
+        home: asyncio.AbstractEventLoop | None = None,
     ) -> object:
-        """Return what the coroutine returns. Raises what it raises, and ``HookTimeoutError``.
+        """Return what the coroutine returns; `home` is the loop on which its hook was registered.
 
         On the kernel's own loop thread nothing can be waited for: there it is scheduled, None is returned, and an error
-        goes to `on_late_error`.
+        goes to `on_late_error`. Raises what the coroutine raises, and ``HookTimeoutError``.
         """
         here = _running_loop()
         loop = _callers_loop.get()
+        if loop is None and home is not None and home is not here and _moves(home):
+            loop = home
         if loop is None or loop.is_closed() or loop is here:
             loop = self._own_loop()
         if loop is here:
@@ -106,10 +112,7 @@ class Coroutines:
 
     def _replace_if_stuck(self, loop: asyncio.AbstractEventLoop) -> None:
         """A hook that blocks the loop instead of awaiting would make every later one late too."""
-        alive = threading.Event()
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(alive.set)
-        if not alive.wait(STUCK_AFTER_S):
+        if not _moves(loop):
             with self._lock:
                 if self._loop is loop:
                     self._loop = None
@@ -134,6 +137,15 @@ async def on_callers_loop(call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
     finally:
         _callers_loop.reset(token)
+
+
+def _moves(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether a loop runs and is not held up: nothing may wait for one whose thread waits for us."""
+    alive = threading.Event()
+    with contextlib.suppress(RuntimeError):  # closed
+        loop.call_soon_threadsafe(alive.set)
+        return loop.is_running() and alive.wait(STUCK_AFTER_S)
+    return False
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -20,10 +20,12 @@ from model_checkpoint.hooks.events import HookEvent, HookPriority
 from model_checkpoint.hooks.failures import Failures
 from model_checkpoint.hooks.marker import HookOptions, OnError
 from model_checkpoint.hooks.order import arrange
+from model_checkpoint.hooks.ranks import TOGETHER, decide
 from model_checkpoint.hooks.specs import EVENTS, NAMESPACES, PROJECT
 from model_checkpoint.hooks.timed import TimedCalls
 
 if TYPE_CHECKING:
+    from model_checkpoint.contracts import RankGroup
     from model_checkpoint.hooks.coroutines import Coroutines
     from model_checkpoint.hooks.record import HookRecord
     from model_checkpoint.hooks.stats import HookStats
@@ -58,6 +60,8 @@ class HookManager(pluggy.PluginManager):
         super().__init__(PROJECT)
         self.kernel = kernel
         self.watched = False
+        self.ranks: RankGroup | None = None
+        """With whom this process decides; set before the first event is fired."""
         self.live_events: frozenset[str] = frozenset()
         """Names of the hooks that somebody implements. A hot site asks ``NAME in hooks.live_events`` first."""
         self._records: dict[str, dict[HookImpl, HookRecord]] = {}
@@ -213,7 +217,7 @@ class HookManager(pluggy.PluginManager):
     async def afire(self, event: HookEvent | str, **fields: object) -> FireReport:
         """Fire an event from a coroutine: async hooks run on the loop of whoever awaits this, in the usual order."""
         context = self._context(event, fields)
-        if not any(record.is_async for record in self._records.get(context.event, {}).values()):
+        if self.ranks is None and not any(record.is_async for record in self._records.get(context.event, {}).values()):
             return self._call(context)
         from model_checkpoint.hooks.coroutines import on_callers_loop
 
@@ -243,6 +247,11 @@ class HookManager(pluggy.PluginManager):
             raise
 
     def _call(self, context: Context) -> FireReport:
+        if self.ranks is not None and context.event.value in TOGETHER:
+            return decide(self.ranks, context, self._call_here) or FireReport(context)
+        return self._call_here(context)
+
+    def _call_here(self, context: Context) -> FireReport:
         name = context.event.value
         if name not in self.live_events and not EVENTS[name].historic:
             return FireReport(context)
@@ -264,7 +273,8 @@ class HookManager(pluggy.PluginManager):
 
             with self._registry_lock:
                 self._coroutines = self._coroutines or Coroutines()
-        return self._coroutines.run(call, record.options.timeout_s, lambda error: self._failed_late(record, error))
+        late = lambda error: self._failed_late(record, error)  # noqa: E731
+        return self._coroutines.run(call, record.options.timeout_s, late, record.home)
 
     def call_later(self, record: HookRecord, call: Callable[[Context], object], context: Context) -> None:
         self._background.submit(record, call, context)

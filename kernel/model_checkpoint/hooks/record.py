@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from model_checkpoint.hooks.stats import HookStats, Tally
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from model_checkpoint.hooks.marker import HookOptions
 
 Kind = Literal["plain", "wrapper", "hookwrapper"]
@@ -27,6 +29,8 @@ class HookRecord:
     """Priority, edge of its band (-1 first, 1 last), and number in the order of registration."""
     kind: Kind = "plain"
     is_async: bool = False
+    home: AbstractEventLoop | None = None
+    """The event loop on which an async hook was registered, if one was running."""
     conditions: tuple[Callable[[Any], object], ...] = ()
     enabled: bool = True
     """False once it is switched off: by hand, or in quarantine."""

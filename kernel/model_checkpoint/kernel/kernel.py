@@ -18,7 +18,7 @@ from model_checkpoint.checkpoint.verify import verify
 from model_checkpoint.checkpoint.which import Scope, checked_mode, resolve
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.config import KernelConfig, load_config
-from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, MetricAggregate, RunStatus, VerifyReport
+from model_checkpoint.contracts import JSON, Analyzer, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 from model_checkpoint.kernel import open_kernels, opening
@@ -31,6 +31,7 @@ from model_checkpoint.plugins import PluginSet
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+    from model_checkpoint.contracts import CheckpointRecord, RankGroup, VerifyReport
     from model_checkpoint.kernel.session import RunSession
 
 DRAIN_S = 30.0
@@ -72,6 +73,7 @@ class Kernel:
         strict: bool | None = None,
         quiet: bool | None = None,
         metric_modes: Mapping[str, str] | None = None,
+        ranks: RankGroup | None = None,
         fs: FsOps | None = None,
     ) -> Kernel:
         """Open a kernel.
@@ -86,6 +88,7 @@ class Kernel:
             strict: let a hook's error end the operation instead of isolating it.
             quiet: do not print where things are.
             metric_modes: ``min`` or ``max`` for metrics whose names do not tell.
+            ranks: the processes of a distributed training, whose hooks decide on rank 0.
             fs: the file-system calls; a test may stand in front of them.
 
         Raises ``UnknownSchemeError``, ``UnknownBackendError``, ``StorageReadOnlyError``, ``RecordStoreError``.
@@ -98,6 +101,7 @@ class Kernel:
             quiet=quiet,
         )
         kernel = cls(config, metric_modes=metric_modes)
+        kernel.hooks.ranks = ranks
         opening.add_objects(kernel.plugins, early)
         kernel.plugins.load_found(opening.wanted_plugins(plugins))
         opening.add_objects(kernel.plugins, register)
@@ -145,8 +149,7 @@ class Kernel:
         return self._analyzers.setdefault(name, found)
 
     def _new_analyzer(self, name: str) -> Analyzer | None:
-        descriptor = self.plugins.provided.analyzers.get(name)
-        return descriptor.create() if descriptor else None
+        return descriptor.create() if (descriptor := self.plugins.provided.analyzers.get(name)) else None
 
     def start_run(
         self,
@@ -233,8 +236,7 @@ class Kernel:
 
     def aggregated_metrics(self) -> dict[str, MetricAggregate]:
         """Return what is known of every metric of the latest run of this kernel."""
-        metrics = self._session.state.metrics if self._session else None
-        aggregates = getattr(metrics, "aggregates", None)
+        aggregates = getattr(self._session.state.metrics if self._session else None, "aggregates", None)
         return dict(aggregates()) if aggregates is not None else {}
 
     def save(

@@ -78,6 +78,7 @@ def assemble(
         backends=backends,
         refs=FileRefs(root / "runs", fs),
         metric_modes=metric_modes,
+        **({"rank": hooks.ranks.rank, "world_size": hooks.ranks.world_size} if hooks.ranks else {}),
     )
     return Parts(backends, records, services)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import (
@@ -24,10 +24,18 @@ from model_checkpoint.contracts import (
 )
 from model_checkpoint.errors import HookRegistrationError, OperationVetoed, PluginConflictError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
-from model_checkpoint.plugins.registry import Provided, Registry
+from model_checkpoint.plugins.registry import Provided
 
 if TYPE_CHECKING:
     from model_checkpoint.plugins.discovery import FoundPlugin
+
+
+_DESCRIPTORS: dict[str, type] = {
+    "register_storage_backends": StorageBackendDescriptor,
+    "register_record_stores": RecordStoreDescriptor,
+    "register_framework_adapters": FrameworkAdapterDescriptor,
+    "register_analyzers": AnalyzerDescriptor,
+}
 
 
 class PluginState(StrEnum):
@@ -129,7 +137,7 @@ class PluginSet:
             self._cause = failure
             state, error = PluginState.FAILED, f"{type(failure).__name__}: {failure}"
             self._withdraw(name, registered=registered)
-        provides = tuple(entry for table in self.provided.tables() for entry in table.of_plugin(name))
+        provides = tuple(entry for table in self.provided.tables().values() for entry in table.of_plugin(name))
         self._infos[name] = PluginInfo(name, version, distribution, origin, state, provides, error)
         if state is PluginState.FAILED:
             self._hooks.fire(HookEvent.ON_PLUGIN_ERROR, plugin=name, hook="load", error=self._cause)
@@ -143,23 +151,16 @@ class PluginSet:
             )
 
     def _enter(self, name: str) -> None:
-        provided = self.provided
-        tables: tuple[tuple[str, type[Any], Registry[Any]], ...] = (
-            ("register_storage_backends", StorageBackendDescriptor, provided.storage),
-            ("register_record_stores", RecordStoreDescriptor, provided.schemes),
-            ("register_framework_adapters", FrameworkAdapterDescriptor, provided.adapters),
-            ("register_analyzers", AnalyzerDescriptor, provided.analyzers),
-        )
-        for hook, kind, table in tables:
-            answer = self._hooks.call_one(name, hook, kernel=self._kernel)
+        implemented = self._hooks.hooks_of(name)
+        for hook, table in self.provided.tables().items():
+            answer = self._hooks.call_one(name, hook, kernel=self._kernel) if hook in implemented else ()
             for item in cast("Iterable[object]", answer or ()):
-                if not isinstance(item, kind):
-                    raise PluginLoadError(f"its {hook} returned a {type(item).__name__}, not a {kind.__name__}")
-                for key in getattr(item, "schemes", None) or (item.name,):
+                _check(hook, item)
+                for key in getattr(item, "schemes", None) or (getattr(item, "name", ""),):
                     table.add(key, item, name)
 
     def _withdraw(self, name: str, *, registered: bool) -> None:
-        for table in self.provided.tables():
+        for table in self.provided.tables().values():
             table.remove_plugin(name)
         if registered:  # else the name may be that of somebody else's hook
             self._hooks.unregister(name=name)
@@ -169,6 +170,14 @@ def label_of(plugin: object) -> str:
     """Return the name that an object is known by as a plugin."""
     own = getattr(plugin, "name", None)
     return own if isinstance(own, str) and own else getattr(plugin, "__name__", type(plugin).__name__)
+
+
+def _check(hook: str, item: object) -> None:
+    wanted, name = _DESCRIPTORS.get(hook), getattr(item, "name", None)
+    if wanted is not None and not isinstance(item, wanted):
+        raise PluginLoadError(f"its {hook} returned a {type(item).__name__}, not a {wanted.__name__}")
+    if wanted is None and not (isinstance(name, str) and name):
+        raise PluginLoadError(f"its {hook} returned a {type(item).__name__} without a name, not a descriptor")
 
 
 def _owner(plugin: PluginInfo) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from model_checkpoint.errors import PluginConflictError
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import (
         AnalyzerDescriptor,
+        Descriptor,
         FrameworkAdapterDescriptor,
         RecordStoreDescriptor,
         StorageBackendDescriptor,
@@ -57,6 +58,23 @@ class Registry(Generic[T]):
         return iter([item for item, _ in self._entries.values()])
 
 
+OTHER_KINDS = {
+    "register_cloud_providers": "cloud",
+    "register_notifiers": "notifier",
+    "register_selectors": "selector",
+    "register_stoppers": "stopper",
+    "register_retention_policies": "retention",
+    "register_integrity_algorithms": "integrity",
+    "register_save_decisions": "cadence",
+    "register_codecs": "codec",
+    "register_migrators": "migrator",
+    "register_api_routes": "route",
+    "register_commands": "command",
+    "register_dashboards": "dashboard",
+}
+"""Registration hook -> kind, of those whose contract comes with the first of the kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provided:
     """Everything that plugins provide, by kind."""
@@ -65,20 +83,21 @@ class Provided:
     schemes: Registry[RecordStoreDescriptor]
     adapters: Registry[FrameworkAdapterDescriptor]
     analyzers: Registry[AnalyzerDescriptor]
+    others: Mapping[str, Registry[Descriptor]]
+    """By registration hook."""
 
     @classmethod
     def empty(cls) -> Provided:
         """Return tables with nothing in them."""
-        return cls(Registry("storage"), Registry("scheme"), Registry("adapter"), Registry("analyzer"))
+        others: dict[str, Registry[Descriptor]] = {hook: Registry(kind) for hook, kind in OTHER_KINDS.items()}
+        return cls(Registry("storage"), Registry("scheme"), Registry("adapter"), Registry("analyzer"), others)
 
-    def tables(
-        self,
-    ) -> tuple[
-        Registry[StorageBackendDescriptor]
-        | Registry[RecordStoreDescriptor]
-        | Registry[FrameworkAdapterDescriptor]
-        | Registry[AnalyzerDescriptor],
-        ...,
-    ]:
-        """Return all tables."""
-        return (self.storage, self.schemes, self.adapters, self.analyzers)
+    def tables(self) -> dict[str, Registry[Any]]:
+        """Return all tables by the registration hook that fills them."""
+        return {
+            "register_storage_backends": self.storage,
+            "register_record_stores": self.schemes,
+            "register_framework_adapters": self.adapters,
+            "register_analyzers": self.analyzers,
+            **self.others,
+        }

@@ -12,6 +12,7 @@ import pytest
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.hooks.contexts import COMMON, class_name, context_class
 from model_checkpoint.hooks.specs import ANSWERS, EVENTS, NAMESPACES
+from model_checkpoint.plugins import Provided
 
 DESIGN_VETOABLE = 25
 
@@ -79,3 +80,28 @@ def test_the_stub_and_the_page_are_up_to_date(repository: Path) -> None:
 def test_questions_are_not_events() -> None:
     assert ANSWERS.isdisjoint(EVENTS)
     assert "register_storage_backends" in ANSWERS
+
+
+REGISTRATION_HOOKS = [
+    "register_storage_backends",
+    "register_record_stores",
+    "register_cloud_providers",
+    "register_notifiers",
+    "register_analyzers",
+    "register_selectors",
+    "register_retention_policies",
+    "register_integrity_algorithms",
+    "register_stoppers",
+    "register_framework_adapters",
+    "register_save_decisions",
+    "register_codecs",
+    "register_migrators",
+    "register_api_routes",
+    "register_commands",
+    "register_dashboards",
+]
+
+
+def test_there_is_a_registration_hook_for_every_kind_of_thing_that_plugins_provide() -> None:
+    assert {name for name in ANSWERS if name.startswith("register_")} == set(REGISTRATION_HOOKS)
+    assert set(Provided.empty().tables()) == set(REGISTRATION_HOOKS)

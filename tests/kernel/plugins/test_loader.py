@@ -19,6 +19,7 @@ from model_checkpoint.errors import (
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.kernel import Kernel, hookimpl
 from model_checkpoint.plugins import PluginInfo, PluginSet, PluginState, discover, label_of
+from model_checkpoint.plugins.registry import OTHER_KINDS
 
 Install = Callable[..., None]
 
@@ -230,3 +231,32 @@ def test_two_objects_of_one_name_in_one_open_are_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match="two of the objects to register are called 'Counts'"):
         opened(tmp_path, register=[Counts("a"), Counts("b")])
     assert Kernel.open_kernels() == []
+
+
+class Thing:
+    def __init__(self, name: object) -> None:
+        self.name = name
+
+
+@pytest.mark.parametrize("hook", list(OTHER_KINDS))
+def test_each_kind_of_thing_is_asked_for_and_entered_at_activation(plugins: PluginSet, hook: str) -> None:
+    def register(self: object, kernel: object) -> list[Thing]:
+        return [Thing("mine")]
+
+    provider = type("Provider", (), {hook: hookimpl(register)})()
+    plugins.add(provider)
+    info = plugins.get("Provider")
+    assert info is not None
+    assert info.provides == (f"{OTHER_KINDS[hook]}:mine",)
+
+
+@pytest.mark.parametrize("thing", [Thing(""), Thing(3), "text"], ids=["no name", "a number", "no descriptor"])
+def test_what_is_no_descriptor_is_refused_in_words(plugins: PluginSet, thing: object) -> None:
+    class Provider:
+        @hookimpl
+        def register_notifiers(self) -> list[object]:
+            return [thing]
+
+    with pytest.raises(PluginLoadError, match=r"its register_notifiers returned a .* without a name"):
+        plugins.add(Provider())
+    assert plugins.provided.others["register_notifiers"].names() == []

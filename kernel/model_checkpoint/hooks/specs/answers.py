@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a fifth of what importing the hooks would cost
     from model_checkpoint.contracts import (
         AnalyzerDescriptor,
         CheckpointRecord,
+        Descriptor,
         FrameworkAdapterDescriptor,
         RecordStoreDescriptor,
         StorageBackendDescriptor,
@@ -42,6 +43,78 @@ def register_framework_adapters(kernel: object) -> Iterable[FrameworkAdapterDesc
 @answer
 def register_analyzers(kernel: object) -> Iterable[AnalyzerDescriptor]:
     """Provide analyzers that fold metrics or timings."""
+    return ()
+
+
+@answer
+def register_cloud_providers(kernel: object) -> Iterable[Descriptor]:
+    """Provide places beyond this machine, by the scheme of their URL."""
+    return ()
+
+
+@answer
+def register_notifiers(kernel: object) -> Iterable[Descriptor]:
+    """Provide ways to tell people."""
+    return ()
+
+
+@answer
+def register_selectors(kernel: object) -> Iterable[Descriptor]:
+    """Provide ways to rank checkpoints."""
+    return ()
+
+
+@answer
+def register_stoppers(kernel: object) -> Iterable[Descriptor]:
+    """Provide rules that decide when a training should stop."""
+    return ()
+
+
+@answer
+def register_retention_policies(kernel: object) -> Iterable[Descriptor]:
+    """Provide rules that mark checkpoints to keep or to drop, each with a reason."""
+    return ()
+
+
+@answer
+def register_integrity_algorithms(kernel: object) -> Iterable[Descriptor]:
+    """Provide digests of stored bytes."""
+    return ()
+
+
+@answer
+def register_save_decisions(kernel: object) -> Iterable[Descriptor]:
+    """Provide rules that say whether to save now, and why."""
+    return ()
+
+
+@answer
+def register_codecs(kernel: object) -> Iterable[Descriptor]:
+    """Provide ways to store bytes in less room."""
+    return ()
+
+
+@answer
+def register_migrators(kernel: object) -> Iterable[Descriptor]:
+    """Provide readers of checkpoints and runs in other tools' formats."""
+    return ()
+
+
+@answer
+def register_api_routes(kernel: object) -> Iterable[Descriptor]:
+    """Provide routes of the REST interface."""
+    return ()
+
+
+@answer
+def register_commands(kernel: object) -> Iterable[Descriptor]:
+    """Provide commands of the command line."""
+    return ()
+
+
+@answer
+def register_dashboards(kernel: object) -> Iterable[Descriptor]:
+    """Provide pages that show something."""
     return ()
 
 
