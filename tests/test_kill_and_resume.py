@@ -25,12 +25,18 @@ SMALL = ("--epochs", "2", "--width", "8", "--save-every", "20")
 ITEMS = ("model", "optimizer", "scheduler", "loader", "progress", "python", "numpy", "torch")
 
 
+def _hear_interruptions() -> None:
+    """Shells let what they start in the background ignore SIGINT, and every child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     return subprocess.Popen(
         [sys.executable, str(CHILD), str(folder / "journal"), *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=_hear_interruptions,
     )  # fmt: skip
 
 
