@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,42 @@ class FsOps:
     def create(self, path: Path) -> IO[bytes]:
         """Open a new file for writing, unbuffered. Raises FileExistsError."""
         return open(path, "xb", buffering=0)
+
+    def write_at(self, file: IO[bytes], data: memoryview, offset: int) -> int:
+        """Write at `offset`, perhaps only a part of `data`; return how many bytes. See `write_all_at`."""
+        return os.pwrite(file.fileno(), data, offset)
+
+    def bypass_cache(self, file: IO[bytes], on: bool) -> bool:
+        """Let writes go to the device without the page cache, or through it again; return whether they now bypass it.
+
+        What bypasses it must be whole pages: memory, offset and length. A file system may refuse them all the same.
+        """
+        flag = getattr(os, "O_DIRECT", 0)
+        if not flag:
+            return False
+        import fcntl
+
+        flags = fcntl.fcntl(file.fileno(), fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(file.fileno(), fcntl.F_SETFL, flags | flag if on else flags & ~flag)
+        except OSError:
+            return False
+        return on
+
+    def truncate(self, file: IO[bytes], nbytes: int) -> None:
+        """Cut a file that is open for writing to `nbytes`."""
+        os.ftruncate(file.fileno(), nbytes)
+
+    def make_read_only(self, file: IO[bytes]) -> None:
+        """Take away everybody's right to write to a file; who has it open still may."""
+        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~0o222)
+
+    def free_nbytes(self, path: Path) -> int | None:
+        """Return how many bytes can still be written where `path` is, or None where nobody can tell."""
+        try:
+            return shutil.disk_usage(path).free
+        except OSError:
+            return None
 
     def sync_file(self, file: IO[bytes]) -> None:
         """Make a file's bytes durable."""
@@ -210,6 +247,13 @@ class FullWriter:
         while done < data.nbytes:
             done += self._file.write(data[done:])
         return done
+
+
+def write_all_at(fs: FsOps, file: IO[bytes], data: memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`."""
+    done = 0
+    while done < data.nbytes:
+        done += fs.write_at(file, data[done:], offset + done)
 
 
 def write_temp(fs: FsOps, path: Path, fill: Callable[[FullWriter], T]) -> T:

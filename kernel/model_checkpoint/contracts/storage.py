@@ -15,7 +15,8 @@ The rules, numbered as ``model_checkpoint.testing.StorageBackendTests`` tests th
     ``IntegrityError`` naming the file. The digest in ``WriteReceipt`` commits to all of it; a ``read`` whose
     ``expected_digest`` differs from it raises ``IntegrityError`` too.
 6.  An unknown id raises ``CheckpointNotFoundError`` from ``read`` and ``forget``; a known one whose file is gone
-    raises ``MissingFileError``, naming the file.
+    raises ``MissingFileError``, naming the file. (Where a checkpoint exists by one of its files, that one's loss makes
+    its id unknown.)
 7.  ``verify`` reads everything and reports; damage makes ``ok`` false and names the parts, it does not raise.
 8.  ``forget`` makes the id unknown at once and returns the bytes that this frees; other checkpoints are untouched.
 9.  Ids and buffer names are data: ``../x``, ``a/b``, NUL or 10,000 characters never reach outside the root. An id that

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 from model_checkpoint.common.fsops import FsOps, HeldLock
 
-ALLOCATING = frozenset({"make_dirs", "create", "write", "sync_file", "sync_dir", "rename", "link", "lock"})
+ALLOCATING = frozenset({"make_dirs", "create", "write", "write_at", "sync_file", "sync_dir", "rename", "link", "lock"})
 """The calls that a full disk refuses."""
 
 
@@ -91,6 +91,11 @@ class FaultyFs(FsOps):
         """Open a new file whose every write is a call too."""
         opened: FaultyFile = self.step("create", lambda: FaultyFile(super(FaultyFs, self).create(path), self))
         return cast("IO[bytes]", opened)
+
+    def write_at(self, file: IO[bytes], data: memoryview, offset: int) -> int:
+        """Write, perhaps only a part of `data`, in whole pages as long as there is more than one."""
+        half = data[: max(4096, data.nbytes // 2 // 4096 * 4096)]
+        return int(self.step("write_at", lambda: super(FaultyFs, self).write_at(file, half, offset)))
 
 
 class FaultyFile:

@@ -146,7 +146,7 @@ class FileStore:
     def _read(self, checkpoint_id: str, expected_digest: str | None) -> CheckpointPayload:
         manifest, target = self._manifest(checkpoint_id, expected_digest), self._layout.data(checkpoint_id)
         with typed_read_errors(target):
-            data = read_data(self._fs, target, manifest.data)
+            data = read_data(self._fs, target, _data_of(manifest))
             views = self._format.read(data, manifest.buffers, target)
         stored = zip(manifest.buffers, views, strict=True)
         buffers = tuple(Buffer(entry.name, entry.dtype, entry.shape, view) for entry, view in stored)
@@ -158,7 +158,7 @@ class FileStore:
             manifest, target = self._manifest(checkpoint_id, expected_digest), self._layout.data(checkpoint_id)
             nbytes = manifest.nbytes
             with typed_read_errors(target):
-                nbytes += check_data(self._fs, target, manifest.data)
+                nbytes += check_data(self._fs, target, _data_of(manifest))
         except StorageError as error:
             expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
             found = (expected or expected_digest or "", actual, nbytes, (str(error),))
@@ -178,6 +178,12 @@ class FileStore:
                     path=str(path),
                 ) from None
         manifest = parse(raw, path, checkpoint_id, expected_digest)
-        if manifest.data.name != target.name:
-            raise IntegrityError(f"{path} names another data file: {manifest.data.name[:200]!r}", path=str(path))
+        if (name := _data_of(manifest).name) != target.name:
+            raise IntegrityError(f"{path} names another data file: {name[:200]!r}", path=str(path))
         return manifest
+
+
+def _data_of(manifest: Manifest) -> StoredFile:
+    if manifest.data is None:
+        raise IntegrityError(f"the manifest of {manifest.checkpoint_id} names no data file: it belongs to a vault")
+    return manifest.data

@@ -7,7 +7,8 @@
     <SHA-256 of the line above, in hex>
 
 The first is one line of canonical JSON. Its digest is the checkpoint's: it covers structure and metadata directly, and
-every tensor's bytes through the SHA-256 of the data file.
+every tensor's bytes through the SHA-256 of the data file; in the vault, which has no data file of one checkpoint alone,
+through the SHA-256 that each buffer's place names.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Manifest:
     tree: dict[str, JSON]
     metadata: dict[str, JSON]
     buffers: tuple[StoredBuffer, ...]
-    data: StoredFile
+    data: StoredFile | None
+    """The one data file; None in the vault, where each buffer's place names its own SHA-256."""
     nbytes: int
     """Of the manifest itself."""
 
@@ -71,7 +73,9 @@ def state_text(payload: CheckpointPayload) -> str:
     return text
 
 
-def compose(payload: CheckpointPayload, state: str, data: StoredFile, places: Sequence[Place]) -> tuple[bytes, str]:
+def compose(
+    payload: CheckpointPayload, state: str, data: StoredFile | None, places: Sequence[Place]
+) -> tuple[bytes, str]:
     """Return the manifest file and the digest. Raises ``StorageError`` where it would be too large to read."""
     buffers = [
         {
@@ -83,8 +87,8 @@ def compose(payload: CheckpointPayload, state: str, data: StoredFile, places: Se
         }
         for buffer, place in zip(payload.buffers, places, strict=True)
     ]
-    file = {"name": data.name, "nbytes": data.nbytes, "sha256": data.sha256}
-    head = {"format": FORMAT, "version": VERSION, "id": payload.checkpoint_id, "data": file, "buffers": buffers}
+    file = {"data": {"name": data.name, "nbytes": data.nbytes, "sha256": data.sha256}} if data is not None else {}
+    head = {"format": FORMAT, "version": VERSION, "id": payload.checkpoint_id, **file, "buffers": buffers}
     line = to_bytes(to_text(head, "manifest")[:-1] + "," + state + "}")
     digest = sha256_hex(line)
     sealed = line + b"\n" + digest.encode("ascii") + b"\n"
@@ -151,7 +155,7 @@ def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str, nbyt
     buffers = tuple(_buffer(_object(entry, "a buffer")) for entry in entries)
     if len({buffer.name for buffer in buffers}) != len(buffers):
         raise ValueError("two buffers have the same name")
-    data = _object(content["data"], "data")
+    data = _object(content["data"], "data") if "data" in content else None
     metadata = leaves.decode(content["metadata"], _unknown)
     if not isinstance(metadata, dict):
         raise TypeError("metadata must be an object")
@@ -161,7 +165,7 @@ def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str, nbyt
         tree=_object(content["tree"], "tree"),
         metadata=metadata,
         buffers=buffers,
-        data=StoredFile(_text(data, "name"), _count(data, "nbytes"), _text(data, "sha256")),
+        data=StoredFile(_text(data, "name"), _count(data, "nbytes"), _text(data, "sha256")) if data else None,
         nbytes=nbytes,
     )
 

@@ -25,7 +25,9 @@ from model_checkpoint.common.fsops import FsOps, HeldLock, locked
 from model_checkpoint.common.ids import random_id
 from model_checkpoint.errors import StorageError
 
-_LOCK, _CLAIMS = "lock", "claims"
+LOCK = "lock"
+"""Held by a writer for life, in its own folder."""
+_CLAIMS = "claims"
 _ATTEMPTS = 100
 
 
@@ -98,7 +100,7 @@ class Workspace:
             folder = self.root / random_id()
             self._fs.make_dirs(folder)
             try:
-                lock = self._fs.lock(folder / _LOCK)
+                lock = self._fs.lock(folder / LOCK)
             except FileNotFoundError:  # swept, since it was empty and nobody's for a moment
                 continue
             if lock is not None:
@@ -109,7 +111,7 @@ class Workspace:
 
     def _release(self, writer: Writer) -> None:
         try:
-            if self._fs.list_dir(writer.folder) == [_LOCK]:
+            if self._fs.list_dir(writer.folder) == [LOCK]:
                 self._fs.unlink(writer.lock.path)
                 self._fs.remove_dir(writer.folder)
         finally:
@@ -120,18 +122,18 @@ class Workspace:
 
     def _files(self) -> Iterator[Path]:
         for folder in self._folders():
-            yield from (folder / name for name in self._fs.list_dir(folder) if name != _LOCK)
+            yield from (folder / name for name in self._fs.list_dir(folder) if name != LOCK)
 
     def _dead_files_of(self, folder: Path) -> Iterator[Path]:
         try:
-            held = self._fs.lock(folder / _LOCK)
+            held = self._fs.lock(folder / LOCK)
         except (FileNotFoundError, NotADirectoryError):  # swept by somebody else, or no folder of ours
             return
         if held is None:
             return
         try:
-            yield from (folder / name for name in self._fs.list_dir(folder) if name != _LOCK)
-            if self._fs.list_dir(folder) == [_LOCK]:
+            yield from (folder / name for name in self._fs.list_dir(folder) if name != LOCK)
+            if self._fs.list_dir(folder) == [LOCK]:
                 self._fs.unlink(held.path)  # last, so that a folder with files in it is never without its lock
                 with contextlib.suppress(OSError):  # another sweeper looks for a lock here and made one: it goes on
                     self._fs.remove_dir(folder)

@@ -1,0 +1,164 @@
+"""Where the tensors of a vault are: finds, opens and remembers packs, and keeps the index beside them true."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.errors import IntegrityError
+from model_checkpoint.storage.vault.index import PackIndex
+from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, is_pack_name
+from model_checkpoint.storage.vault.pack_read import OpenPack, open_pack
+
+_HEADERS = 512
+Found = tuple[OpenPack, PackTensor]
+Skip = frozenset[tuple[Path, str]]
+"""Files, each with the SHA-256 of a tensor that is damaged in it."""
+
+
+class Catalog:
+    """The packs of one store, as one process sees them. Safe to use from several threads."""
+
+    def __init__(self, root: Path, fs: FsOps) -> None:
+        self.packs, self.trash, self.quarantine = root / "packs", root / "trash", root / "quarantine"
+        self.index = PackIndex(root / "index.sqlite")
+        self._fs = fs
+        self._lock = threading.Lock()
+        self._sizes: OrderedDict[str, dict[str, int]] = OrderedDict()  # pack -> SHA-256 -> nbytes, checked
+
+    def names(self) -> list[str]:
+        """Return the names of all packs, the oldest first."""
+        return [name for name in self._fs.list_dir(self.packs) if is_pack_name(name)]
+
+    def reconcile(self) -> None:
+        """Let the index know exactly the packs that are there: others come from processes that died or from copies."""
+        present, known = set(self.names()), self.index.names()
+        self.index.drop(known - present)
+        for name in sorted(present - known):
+            with contextlib.suppress(FileNotFoundError, IntegrityError):  # damaged: `verify` says so to who needs it
+                self.index.enter(name, self.header(name))
+
+    def header(self, name: str) -> PackHeader:
+        """Return the header of a pack. Raises FileNotFoundError, ``IntegrityError``."""
+        opened = open_pack(self._fs, self.packs / name)
+        opened.close()
+        return opened.header
+
+    def may_hold(self, xxh3: str, nbytes: int) -> bool:
+        """Say whether content of that fast digest may be stored; False is certain as far as the index knows."""
+        return self.index.may_hold(xxh3)
+
+    def holds(self, sha256: str, nbytes: int) -> bool:
+        """Say whether a pack holds the tensor: it is in ``packs/`` now, and its checked header names the digest."""
+        return self.home(sha256, nbytes) is not None
+
+    def home(self, sha256: str, nbytes: int) -> str | None:
+        """Return the name of a pack that holds the tensor; trash never counts."""
+        for name in self.index.where(sha256):
+            if self._fs.identity(self.packs / name) is None:
+                self.index.drop([name])
+                continue
+            with contextlib.suppress(FileNotFoundError, IntegrityError):
+                if self._contents(name).get(sha256) == nbytes:
+                    return name
+        return None
+
+    def enter(self, name: str, header: PackHeader) -> None:
+        """Take in a pack that now is in ``packs/``."""
+        self.index.enter(name, header)
+        self._remember(name, header)
+
+    def candidates(self, sha256: str, hint: str) -> Iterator[Path]:
+        """Yield the files that may hold a tensor, the likeliest first."""
+        seen = set[Path]()
+
+        def new(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+            paths = [folder / name for name in names if is_pack_name(name) and folder / name not in seen]
+            seen.update(paths)
+            yield from paths
+
+        yield from new(self.packs, [hint])
+        yield from new(self.packs, self.index.where(sha256))
+        yield from (path for folder in (self.trash, self.quarantine) for path in new(folder, [hint]))
+        self.reconcile()
+        yield from new(self.packs, self.index.where(sha256))
+        for folder in (self.trash, self.quarantine):  # on its way out and needed after all; damaged in another tensor
+            yield from new(folder, self._fs.list_dir(folder))
+
+    def set_aside(self, path: Path) -> None:
+        """Move a damaged pack to ``quarantine/``: nothing relies on it any more, readers find its sound tensors there.
+
+        The next save of a tensor that was damaged stores it anew, and every checkpoint that needs it is whole again.
+        """
+        if path.parent == self.quarantine:
+            return
+        with contextlib.suppress(OSError):  # a store that cannot be written to
+            self._fs.make_dirs(self.quarantine)
+            self._fs.rename(path, self.quarantine / path.name)
+            self._fs.sync_dir(path.parent)
+        self.index.drop([path.name])
+        with self._lock:
+            self._sizes.pop(path.name, None)
+
+    def _contents(self, name: str) -> dict[str, int]:
+        with self._lock:
+            known = self._sizes.get(name)
+        return known if known is not None else self._remember(name, self.header(name))
+
+    def _remember(self, name: str, header: PackHeader) -> dict[str, int]:
+        sizes = {tensor.sha256: tensor.nbytes for tensor in header.tensors}
+        with self._lock:
+            self._sizes[name] = sizes
+            while len(self._sizes) > _HEADERS:
+                self._sizes.popitem(last=False)
+        return sizes
+
+    def close(self) -> None:
+        """Release the index."""
+        self.index.close()
+
+
+class Reader:
+    """Opens packs for one read; closes their files at the end. Memory taken from them stays valid."""
+
+    def __init__(self, catalog: Catalog, fs: FsOps) -> None:
+        self._catalog, self._fs = catalog, fs
+        self._open: OrderedDict[Path, OpenPack] = OrderedDict()
+
+    def tensor(self, sha256: str, xxh3: str, nbytes: int, hint: str, skip: Skip) -> Found:
+        """Return a tensor and its pack; those of `skip` are passed over.
+
+        Raises FileNotFoundError with the likeliest file's name, ``IntegrityError`` where every pack is damaged.
+        """
+        failure: Exception | None = None
+        for path in self._catalog.candidates(sha256, hint):
+            if (path, sha256) in skip:
+                continue
+            try:
+                pack = self._pack(path)
+            except FileNotFoundError as error:
+                failure = failure or FileNotFoundError(error.errno, error.strerror, str(path))
+                continue
+            except IntegrityError as error:
+                failure = error
+                continue
+            tensor = pack.tensors.get(sha256)
+            if tensor is not None and (tensor.nbytes, tensor.xxh3) == (nbytes, xxh3):
+                return pack, tensor
+        raise failure or FileNotFoundError(2, "no pack holds it", str(self._catalog.packs / hint))
+
+    def close(self) -> None:
+        """Close the files."""
+        for pack in self._open.values():
+            pack.close()
+        self._open.clear()
+
+    def _pack(self, path: Path) -> OpenPack:
+        known = self._open.get(path)
+        if known is None:
+            known = self._open[path] = open_pack(self._fs, path)
+        return known

@@ -1,0 +1,79 @@
+"""The names of a vault's folders and manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.common.ids import checked_name
+from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError
+
+_MANIFEST = ".json"
+
+
+class VaultLayout:
+    """Where things are in one vault."""
+
+    def __init__(self, root: Path, fs: FsOps) -> None:
+        self.root, self._fs = root, fs
+        self.packs, self.manifests, self.trash = root / "packs", root / "manifests", root / "trash"
+        self.forgotten = self.trash / "manifests"
+
+    def make_folders(self) -> None:
+        """Make what a writer needs; it is durable afterwards, whoever made it."""
+        for folder in (self.packs, self.manifests, self.trash):
+            self._fs.make_dirs(folder)
+        self._fs.sync_dir(self.root)
+        self._fs.sync_dir(self.root.parent)
+
+    def manifest(self, checkpoint_id: str) -> Path:
+        """Return where the manifest belongs. Raises ``CheckpointNotFoundError`` for what cannot be an id."""
+        if not _is_name(checkpoint_id):  # such an id cannot be written, so it never was
+            raise self.not_found(checkpoint_id)
+        return self.manifests / f"{checkpoint_id}{_MANIFEST}"
+
+    def ids(self) -> list[str]:
+        """Return the ids of all committed checkpoints."""
+        stems = (name.removesuffix(_MANIFEST) for name in self._fs.list_dir(self.manifests) if name.endswith(_MANIFEST))
+        return [stem for stem in stems if _is_name(stem)]
+
+    def newest_forgotten(self, checkpoint_id: str) -> Path | None:
+        """Return a manifest of that id that is in trash, or None."""
+        for name in self._fs.list_dir(self.forgotten):
+            if name.removesuffix(_MANIFEST).rpartition(".")[0] == checkpoint_id:
+                return self.forgotten / name
+        return None
+
+    def relative(self, path: Path) -> str:
+        """Return `path` as reports name it."""
+        return path.relative_to(self.root).as_posix()
+
+    def is_committed(self, checkpoint_id: str) -> bool:
+        """Say whether there is a manifest."""
+        return self._fs.identity(self.manifest(checkpoint_id)) is not None
+
+    def refuse_committed(self, checkpoint_id: str) -> None:
+        """Raise ``CheckpointExistsError`` if there is a manifest."""
+        if self.is_committed(checkpoint_id):
+            raise CheckpointExistsError(
+                f"checkpoint {checkpoint_id} exists already in {self.root}, and a stored checkpoint is never"
+                " overwritten: save under another id, or delete it first"
+            )
+
+    def refuse_unknown(self, checkpoint_id: str) -> None:
+        """Raise ``CheckpointNotFoundError`` if there is no manifest."""
+        if not self.is_committed(checkpoint_id):
+            raise self.not_found(checkpoint_id)
+
+    def not_found(self, checkpoint_id: str) -> CheckpointNotFoundError:
+        """Return the error to raise for an id that was never written."""
+        shown = repr(checkpoint_id) if len(checkpoint_id) <= 200 else f"{checkpoint_id[:200]!r}..."
+        return CheckpointNotFoundError(f"there is no checkpoint {shown} in {self.root}")
+
+
+def _is_name(checkpoint_id: str) -> bool:
+    try:
+        checked_name(checkpoint_id, "a checkpoint")
+    except InvalidNameError:
+        return False
+    return True

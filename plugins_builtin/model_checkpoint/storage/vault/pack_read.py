@@ -1,0 +1,113 @@
+"""Tensors out of packs, checked while they are read.
+
+A pack is mapped privately: its tensors are memory at once, at any size, and writing to them changes no file. The check
+reads the same bytes through ordinary calls, block by block and on several threads: a disk that fails then is an error
+with a name, where touching a mapping would end the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import xxhash
+
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.errors import IntegrityError
+from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, header_nbytes, malformed, parse
+
+BLOCK_NBYTES = 1024 * 1024
+_SMALL_NBYTES = 4 * 1024 * 1024
+_local = threading.local()
+
+
+class OpenPack:
+    """One pack, open for reading. What was read stays valid when the file is removed."""
+
+    def __init__(self, path: Path, file: IO[bytes], header: PackHeader) -> None:
+        self.path, self.header, self._file = path, header, file
+        self.tensors = {tensor.sha256: tensor for tensor in header.tensors}
+        self._map: memoryview | None = None
+
+    def memory(self, tensor: PackTensor) -> memoryview:
+        """Return the tensor's bytes: private memory, read from the file as it is touched."""
+        if tensor.nbytes == 0:
+            return memoryview(bytearray())
+        if self._map is None:
+            self._map = memoryview(_mapped(self._file.fileno(), self.header.nbytes))
+        return self._map[tensor.begin : tensor.begin + tensor.nbytes]
+
+    def digest(self, tensor: PackTensor, depth: str) -> str:
+        """Return the digest of the tensor's bytes as they are in the file now: SHA-256 if ``full``, else xxh3-128."""
+        made: Any = hashlib.sha256() if depth == "full" else xxhash.xxh3_128()
+        for block in _blocks(self._file.fileno(), tensor, self.path):
+            made.update(block)
+        return str(made.hexdigest())
+
+    def close(self) -> None:
+        """Close the file; the mapping lives as long as somebody uses its memory."""
+        self._map = None
+        self._file.close()
+
+
+def open_pack(fs: FsOps, path: Path) -> OpenPack:
+    """Open a pack and check its header. Raises FileNotFoundError, ``IntegrityError``."""
+    file = fs.open_regular(path)
+    try:
+        nbytes = os.fstat(file.fileno()).st_size
+        length = header_nbytes(os.pread(file.fileno(), 8, 0), nbytes, path)
+        raw = os.pread(file.fileno(), length, 0)
+        if len(raw) != length:
+            raise malformed(path, "it ends in the middle of its header")
+        return OpenPack(path, file, parse(raw, nbytes, path))
+    except BaseException:
+        file.close()
+        raise
+
+
+def damaged(wanted: Sequence[tuple[OpenPack, PackTensor]], depth: str) -> Iterator[tuple[OpenPack, PackTensor, str]]:
+    """Yield the tensors whose bytes are not what their digest says, with the digest that they have.
+
+    `depth` is ``fast`` (xxh3-128) or ``full`` (SHA-256). Large reads are spread over the processor's cores.
+    """
+
+    def check(item: tuple[OpenPack, PackTensor]) -> tuple[OpenPack, PackTensor, str] | None:
+        pack, tensor = item
+        expected = tensor.sha256 if depth == "full" else tensor.xxh3
+        actual = pack.digest(tensor, depth)
+        return None if actual == expected else (pack, tensor, actual)
+
+    workers = min(os.cpu_count() or 1, 16)
+    if workers == 1 or sum(tensor.nbytes for _, tensor in wanted) < _SMALL_NBYTES:
+        yield from (found for found in map(check, wanted) if found is not None)
+        return
+    ordered = sorted(wanted, key=lambda item: -item[1].nbytes)  # the largest first: no core is left with it at the end
+    with ThreadPoolExecutor(workers, thread_name_prefix="mce-verify") as pool:
+        yield from (found for found in pool.map(check, ordered) if found is not None)
+
+
+def _mapped(descriptor: int, nbytes: int) -> mmap.mmap:
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(descriptor, nbytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return mmap.mmap(descriptor, nbytes, access=mmap.ACCESS_COPY)
+
+
+def _blocks(descriptor: int, tensor: PackTensor, path: Path) -> Iterator[memoryview]:
+    block = getattr(_local, "block", None)
+    if block is None:
+        block = _local.block = memoryview(bytearray(BLOCK_NBYTES))
+    at, end = tensor.begin, tensor.begin + tensor.nbytes
+    while at < end:
+        count = os.preadv(descriptor, [block[: min(BLOCK_NBYTES, end - at)]], at)
+        if count == 0:
+            raise IntegrityError(
+                f"{path} is damaged: it ends at byte {at}, in the middle of {tensor.name[:80]!r}", path=str(path)
+            )
+        yield block[:count]
+        at += count

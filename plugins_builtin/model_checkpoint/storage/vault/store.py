@@ -1,0 +1,356 @@
+"""The vault as a storage backend. ``docs/design/vault.md`` tells the order of its steps and why it is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from model_checkpoint.common.digest import sha256_hex
+from model_checkpoint.common.fsops import FsOps, publish_new, typed_errors, typed_read_errors, write_temp
+from model_checkpoint.common.ids import checked_name, random_id
+from model_checkpoint.contracts import (
+    Buffer,
+    CheckpointPayload,
+    CollectReport,
+    StorageCapabilities,
+    StoredFile,
+    VerifyReport,
+    WriteReceipt,
+)
+from model_checkpoint.errors import (
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    IntegrityError,
+    MissingFileError,
+    StorageError,
+)
+from model_checkpoint.storage.manifest import MAX_NBYTES, Manifest, StoredBuffer, compose, parse, state_text
+from model_checkpoint.storage.vault.catalog import Catalog, Found, Reader, Skip
+from model_checkpoint.storage.vault.collect import Collector
+from model_checkpoint.storage.vault.format_file import check_format, write_format
+from model_checkpoint.storage.vault.intents import Intents
+from model_checkpoint.storage.vault.layout import VaultLayout
+from model_checkpoint.storage.vault.pack import PackHeader, pack_name
+from model_checkpoint.storage.vault.pack_read import damaged
+from model_checkpoint.storage.vault.pack_write import Identity, PackWriter
+from model_checkpoint.storage.workspace import Workspace, Writer
+
+_READING = ("fast", "full")
+"""The depths of verification that read every byte."""
+
+
+class VaultStore:
+    """Keeps every distinct tensor once. Safe to use from threads and processes."""
+
+    name = "vault"
+    capabilities = StorageCapabilities(durable=True, file_suffix=None)
+
+    def __init__(self, root: Path, fs: FsOps) -> None:
+        self._fs = fs
+        self._layout = VaultLayout(root, fs)
+        self._workspace = Workspace(root / "tmp", fs)
+        self._intents = Intents(root / "intents", root / "tmp", fs)
+        self._catalog = Catalog(root, fs)
+        self._packs = PackWriter(fs)
+        self._remembered: dict[str, Identity] = {}
+        self._expected_new: int | None = None
+        self._remembering = threading.Lock()
+        self._is_checked = False
+
+    def write(self, payload: CheckpointPayload) -> WriteReceipt:
+        """Store `payload` durably, or raise and leave nothing of it visible.
+
+        Raises ``CheckpointExistsError``, ``InvalidNameError``, ``UnstorableStateError``, ``StorageError``.
+        """
+        checkpoint_id = checked_name(payload.checkpoint_id, "a checkpoint")
+        state = state_text(payload)  # refuses what it must before anything is written
+        path = self._layout.manifest(checkpoint_id)
+        with typed_errors("writing", path):
+            self._check_format(write=True)
+            self._layout.refuse_committed(checkpoint_id)
+            writer = self._begin()
+            with self._intents.announced(writer):
+                identities, packs = self._store_tensors(writer, payload.buffers)
+                places = [
+                    {"sha256": each.sha256, "xxh3": each.xxh3, "pack": self._catalog.home(each.sha256, each.nbytes)}
+                    for each in identities
+                ]
+                content, digest = compose(payload, state, None, places)
+                self._commit(writer, path, content)
+        self._remember(payload.buffers, identities)
+        self._catalog.index.use(checkpoint_id, [(each.sha256, each.nbytes) for each in identities])
+        manifest = StoredFile(self._layout.relative(path), len(content), sha256_hex(content))
+        files = (*packs, manifest)
+        return WriteReceipt(checkpoint_id, digest, payload.nbytes, sum(file.nbytes for file in files), files)
+
+    def read(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> CheckpointPayload:
+        """Return the checkpoint. Every tensor is checked as `depth` says before anything is given out.
+
+        Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``.
+        """
+        manifest = self._manifest(checkpoint_id, expected_digest)
+        reader = Reader(self._catalog, self._fs)
+        try:
+            with typed_read_errors(self._layout.root):
+                located = self._sound(reader, manifest, depth)
+                self._layout.refuse_unknown(checkpoint_id)  # forgotten meanwhile: what was opened may be of another
+                buffers = tuple(
+                    Buffer(buffer.name, buffer.dtype, buffer.shape, pack.memory(tensor))
+                    for buffer, (pack, tensor) in zip(manifest.buffers, located, strict=True)
+                )
+        finally:
+            reader.close()
+        return CheckpointPayload(checkpoint_id, manifest.tree, buffers, manifest.metadata)
+
+    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
+        """Check as `depth` says, in constant memory, and report. Raises only ``CheckpointNotFoundError``."""
+        nbytes, bad = 0, list[str]()
+        try:
+            manifest = self._manifest(checkpoint_id, expected_digest)
+            nbytes = manifest.nbytes
+        except CheckpointNotFoundError:
+            raise
+        except StorageError as error:
+            expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
+            return VerifyReport(checkpoint_id, False, expected or expected_digest or "", actual, 0, (str(error),))
+        reader = Reader(self._catalog, self._fs)
+        try:
+            with typed_read_errors(self._layout.root):
+                located, bad = self._locate(reader, manifest)
+                if depth in _READING:
+                    wanted = _distinct(located)
+                    nbytes += sum(tensor.nbytes for _, tensor in wanted)
+                    bad += [_damage(pack.path, tensor.name, actual) for pack, tensor, actual in damaged(wanted, depth)]
+        except StorageError as error:
+            bad.append(str(error))
+        finally:
+            reader.close()
+        actual = "" if bad else manifest.digest
+        return VerifyReport(checkpoint_id, not bad, manifest.digest, actual, nbytes, tuple(bad))
+
+    def forget(self, checkpoint_id: str) -> int:
+        """Move the manifest to trash and return the bytes that the next collection frees.
+
+        Raises ``CheckpointNotFoundError``, ``StorageError``.
+        """
+        path = self._layout.manifest(checkpoint_id)
+        with typed_errors("removing", path):
+            self._check_format(write=True)
+            self._begin()
+            self._layout.refuse_unknown(checkpoint_id)
+            self._fs.make_dirs(self._layout.forgotten)
+            nbytes = (self._fs.size(path) or 0) + self._catalog.index.freed_by(checkpoint_id)
+            try:
+                self._fs.rename(path, self._layout.forgotten / f"{checkpoint_id}.{random_id()}.json")
+            except FileNotFoundError:  # another process was faster
+                raise self._layout.not_found(checkpoint_id) from None
+            self._fs.sync_dir(path.parent)
+        self._catalog.index.unuse(checkpoint_id)
+        return nbytes
+
+    def restore(self, checkpoint_id: str) -> None:
+        """Take back a `forget`, as long as no collection has come in between.
+
+        Raises ``CheckpointNotFoundError``, ``CheckpointExistsError``, ``IntegrityError``.
+        """
+        path = self._layout.manifest(checkpoint_id)
+        with typed_errors("restoring", path):
+            writer = self._begin()
+            with self._intents.announced(writer):
+                kept = self._layout.newest_forgotten(checkpoint_id)
+                if kept is None:
+                    raise self._layout.not_found(checkpoint_id)
+                manifest = parse(self._fs.read(kept, limit=MAX_NBYTES), kept, checkpoint_id, None)
+                wanted = [(str(buffer.place["sha256"]), buffer.nbytes) for buffer in manifest.buffers]
+                for sha256, nbytes in wanted:
+                    if not self._catalog.holds(sha256, nbytes):
+                        raise self._layout.not_found(checkpoint_id)
+                publish_new(self._fs, kept, path)
+                self._fs.unlink(kept)
+        self._catalog.index.use(checkpoint_id, wanted)
+
+    def collect(self) -> CollectReport:
+        """Delete what no checkpoint needs; see `vault.collect`. Raises ``StorageError``."""
+        with typed_errors("cleaning up", self._layout.root):
+            self._check_format(gc=True)
+            writer = self._begin()
+            return Collector(self._layout, self._catalog, self._intents, self._packs, self._fs).run(
+                writer, self._workspace
+            )
+
+    def list_ids(self) -> Iterator[str]:
+        """Yield the ids of all committed checkpoints. Raises ``StorageError``."""
+        with typed_read_errors(self._layout.manifests):
+            return iter(self._layout.ids())
+
+    def holds(self, checkpoint_id: str) -> bool:
+        """Say whether the id is taken."""
+        return self._layout.is_committed(checkpoint_id)
+
+    def file_path(self, checkpoint_id: str) -> Path | None:
+        """None: no file of the vault is one checkpoint. Raises ``CheckpointNotFoundError``."""
+        with typed_read_errors(self._layout.manifests):
+            self._layout.refuse_unknown(checkpoint_id)
+        return None
+
+    def close(self) -> None:
+        """Release threads, files and this process's folder. Closing twice is allowed."""
+        self._packs.close()
+        self._catalog.close()
+        self._workspace.close()
+
+    def _begin(self) -> Writer:
+        """Return the folder to write in; the first time, make the store's folders and learn what is there."""
+        writer, is_new = self._workspace.writer()
+        try:
+            if is_new:
+                self._layout.make_folders()
+                write_format(self._layout.root, self._fs, writer)
+                for leftover in self._workspace.dead_files():
+                    self._fs.unlink(leftover)
+                self._intents.living(self._intents.present())
+                self._catalog.reconcile()
+                self._learn_uses()
+        except BaseException:
+            self._workspace.close()
+            raise
+        return writer
+
+    def _learn_uses(self) -> None:
+        index, present = self._catalog.index, set(self._layout.ids())
+        known = index.users()
+        for checkpoint_id in known - present:
+            index.unuse(checkpoint_id)
+        for checkpoint_id in present - known:
+            with contextlib.suppress(StorageError, CheckpointNotFoundError):
+                manifest = self._manifest(checkpoint_id, None)
+                index.use(checkpoint_id, [(str(each.place["sha256"]), each.nbytes) for each in manifest.buffers])
+
+    def _check_format(self, *, write: bool = False, gc: bool = False) -> None:
+        if not self._is_checked:
+            check_format(self._layout.root, self._fs, write=write or gc, gc=gc)
+            self._is_checked = write or gc
+
+    def _store_tensors(self, writer: Writer, buffers: Sequence[Buffer]) -> tuple[list[Identity], list[StoredFile]]:
+        """Return the identity of every buffer, and the packs that were written for those that were new."""
+        with self._remembering:
+            remembered, expected = self._remembered, self._expected_new
+        left, files, identities, new = dict(enumerate(buffers)), [], dict[int, Identity](), 0
+        while left:
+            temp = writer.path("pack")
+            written = self._packs.write(temp, left, self._catalog, remembered=remembered, expected_new=expected)
+            identities |= written.identities
+            left = {number: buffer for number, buffer in left.items() if number not in identities}
+            expected = None
+            if written.header is not None:
+                new += len(written.header.tensors)
+                files.append(self._publish_pack(temp, written.header))
+        # always: a pack that holds what was known already may have its name since just now, and not durably
+        self._fs.sync_dir(self._layout.packs)
+        with self._remembering:
+            self._expected_new = new + new // 4 + 8
+        return [identities[number] for number in range(len(buffers))], files
+
+    def _publish_pack(self, temp: Path, header: PackHeader) -> StoredFile:
+        name = pack_name(header.digest)
+        try:
+            self._fs.rename(temp, self._layout.packs / name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(temp)
+            raise
+        self._catalog.enter(name, header)
+        return StoredFile(f"packs/{name}", header.nbytes, header.digest)
+
+    def _commit(self, writer: Writer, path: Path, content: bytes) -> None:
+        temp = writer.path(path.name)
+        try:
+            write_temp(self._fs, temp, lambda file: file.write(memoryview(content)))
+            publish_new(self._fs, temp, path)
+        except CheckpointExistsError:
+            self._layout.refuse_committed(path.stem)
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(temp)
+
+    def _remember(self, buffers: Sequence[Buffer], identities: Sequence[Identity]) -> None:
+        with self._remembering:
+            self._remembered = {buffer.name: each for buffer, each in zip(buffers, identities, strict=True)}
+
+    def _manifest(self, checkpoint_id: str, expected_digest: str | None) -> Manifest:
+        path = self._layout.manifest(checkpoint_id)
+        with typed_read_errors(path):
+            self._check_format()
+            try:
+                raw = self._fs.read(path, limit=MAX_NBYTES)
+            except FileNotFoundError:
+                raise self._layout.not_found(checkpoint_id) from None
+        manifest = parse(raw, path, checkpoint_id, expected_digest)
+        for buffer in manifest.buffers:
+            if not {"sha256", "xxh3", "pack"} <= buffer.place.keys():
+                raise IntegrityError(f"{path} does not say where {buffer.name[:80]!r} is", path=str(path))
+        return manifest
+
+    def _locate(self, reader: Reader, manifest: Manifest) -> tuple[list[Found], list[str]]:
+        """Return where the buffers are, and what is wrong with the others."""
+        located, bad = [], []
+        for buffer in manifest.buffers:
+            try:
+                located.append(self._find(reader, buffer, frozenset()))
+            except StorageError as error:
+                bad.append(f"{buffer.name[:200]}: {error}")
+        return located, bad
+
+    def _find(self, reader: Reader, buffer: StoredBuffer, skip: Skip) -> Found:
+        place = buffer.place
+        try:
+            return reader.tensor(str(place["sha256"]), str(place["xxh3"]), buffer.nbytes, str(place["pack"]), skip)
+        except FileNotFoundError as error:
+            path = str(error.filename)
+            raise MissingFileError(
+                f"{path} is gone, and {buffer.name[:200]!r} cannot be read without it. Put the file back from a copy,"
+                " or load another checkpoint",
+                path=path,
+            ) from None
+
+    def _sound(self, reader: Reader, manifest: Manifest, depth: str) -> list[Found]:
+        """Return where every buffer is, each checked; a damaged tensor is taken from another pack if one has it."""
+        skip: Skip = frozenset()
+        failure: IntegrityError | None = None
+        try:
+            while True:
+                try:
+                    located = [self._find(reader, buffer, skip) for buffer in manifest.buffers]
+                except StorageError as error:
+                    raise failure or error from None
+                if depth not in _READING:
+                    return located
+                wrong = list(damaged(_distinct(located), depth))
+                if not wrong:
+                    return located
+                skip |= {(pack.path, tensor.sha256) for pack, tensor, _ in wrong}
+                pack, tensor, actual = wrong[0]
+                failure = failure or IntegrityError(
+                    _damage(pack.path, tensor.name, actual)
+                    + ". Put the file back from a copy, or load another checkpoint",
+                    path=str(pack.path),
+                    expected=tensor.sha256 if depth == "full" else tensor.xxh3,
+                    actual=actual,
+                )
+        finally:
+            for path in {path for path, _ in skip}:
+                self._catalog.set_aside(path)
+
+
+def _distinct(located: Sequence[Found]) -> list[Found]:
+    """Return every tensor once."""
+    return list({(pack.path, tensor.sha256): (pack, tensor) for pack, tensor in located}.values())
+
+
+def _damage(path: Path, tensor: str, actual: str) -> str:
+    return (
+        f"{path} is damaged: the bytes of {tensor[:200]!r} have the digest {actual}, not the one they were written with"
+    )
