@@ -37,7 +37,7 @@ class EnhancedCheckpointManager:
 
     Args:
         database_url: record store; default ``sqlite:///experiments.db`` in the working directory.
-        storage_backend: ``safetensors`` (default), ``pytorch``, ``memory`` or what a plugin provides.
+        storage_backend: ``vault`` (default), ``safetensors``, ``pytorch``, ``memory`` or what a plugin provides.
         checkpoint_dir: default ``checkpoints/`` beside the SQLite file.
         experiment: name of the series of runs; default, the script's name.
         run: name of the run to begin or go on with; default, decided by ``MCE_RUN`` or the job scheduler.
@@ -154,7 +154,7 @@ class EnhancedCheckpointManager:
         scheduler: Any = None,
         state: Mapping[str, object] | None = None,
         strict: bool | str = True,
-        verify: str = "fast",
+        verify: str | None = None,
     ) -> LoadReport:
         """Load a checkpoint, every byte verified, and restore in place the objects that are given.
 
@@ -230,9 +230,9 @@ class EnhancedCheckpointManager:
         """
         return self.kernel.checkpoint_path(which, format=format)
 
-    def verify_checkpoint(self, which: str = "latest") -> VerifyReport:
-        """Read every byte of a checkpoint and report."""
-        return self.kernel.verify(which)
+    def verify_checkpoint(self, which: str = "latest", *, depth: str = "full") -> VerifyReport:
+        """Check a checkpoint and report: every byte against its SHA-256, unless `depth` asks for less."""
+        return self.kernel.verify(which, depth=depth)
 
     def delete_checkpoint(self, which: str) -> int:
         """Delete a checkpoint and return the bytes freed. A hook may veto."""

@@ -12,7 +12,14 @@ from model_checkpoint.checkpoint.rng import check_rng, restore_rng
 from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
 from model_checkpoint.checkpoint.tree import unflatten
 from model_checkpoint.common.clock import Stopwatch
-from model_checkpoint.contracts import CheckpointPayload, CheckpointRecord, Mismatches, RunRecord, StorageBackend
+from model_checkpoint.contracts import (
+    DEPTHS,
+    CheckpointPayload,
+    CheckpointRecord,
+    Mismatches,
+    RunRecord,
+    StorageBackend,
+)
 from model_checkpoint.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
@@ -25,7 +32,6 @@ from model_checkpoint.errors import (
 )
 from model_checkpoint.hooks import HookEvent
 
-VERIFY_DEPTHS = ("fast", "full")
 STRICTNESS = {True: "error", False: "report", "error": "error", "report": "report", "ignore": "ignore"}
 
 
@@ -36,7 +42,8 @@ class LoadRequest:
     into: Mapping[str, object]
     strict: bool | str = True
     """``"error"`` (True): a mismatch raises. ``"report"`` (False): what fits is restored. ``"ignore"``: silently."""
-    verify: str = "full"
+    verify: str = "fast"
+    """How deep the bytes are checked before anything is given out: see ``contracts.DEPTHS``."""
     with_rng: bool = False
     advice: str = "Pass strict=False to restore what fits"
     """What the caller can do where the state does not fit."""
@@ -67,10 +74,7 @@ def load(
     one is damaged, ``StateMismatchError`` before anything was changed, ``PartialRestoreError`` where a restore broke
     off.
     """
-    if request.verify not in VERIFY_DEPTHS:
-        raise ConfigurationError(
-            f"verify={request.verify!r} is not known here: use 'fast' or 'full'; file backends check every byte in both"
-        )
+    checked_depth(request.verify)
     if request.strict not in STRICTNESS:
         raise ConfigurationError(
             f"strict={request.strict!r} is not known: use True, False, 'error', 'report' or 'ignore'"
@@ -135,7 +139,7 @@ def _load_one(
         keys=None,
     )
     strictness = STRICTNESS.get(before.context.get("strict"), "error")
-    payload = _read(backend, record)
+    payload = _read(backend, record, request.verify)
     if record.damage:  # it verifies again: the file was put back
         mark_damaged(services, record.id, "")
     states, rng = _decode(services, payload)
@@ -165,7 +169,7 @@ def _load_one(
         epoch=record.epoch,
         step=record.step,
         metrics=record.metrics,
-        verified="full",
+        verified=backend.capabilities.checked(request.verify),
         fell_back_from=passed,
         missing=missing,
         unexpected=unexpected,
@@ -177,9 +181,16 @@ def _load_one(
     )
 
 
-def _read(backend: StorageBackend, record: CheckpointRecord) -> CheckpointPayload:
+def checked_depth(depth: object) -> str:
+    """Return `depth`, one of ``contracts.DEPTHS``. Raises ``ConfigurationError``."""
+    if depth not in DEPTHS:
+        raise ConfigurationError(f"verify={depth!r} is not known: use {', '.join(map(repr, DEPTHS))}")
+    return str(depth)
+
+
+def _read(backend: StorageBackend, record: CheckpointRecord, depth: str) -> CheckpointPayload:
     try:
-        return backend.read(record.id, expected_digest=record.digest or None)
+        return backend.read(record.id, expected_digest=record.digest or None, depth=depth)
     except CheckpointNotFoundError as error:
         if backend.capabilities.durable and next(iter(backend.list_ids()), None) is None:
             raise StorageError(  # no IntegrityError: nothing is marked as damaged, nothing is passed over

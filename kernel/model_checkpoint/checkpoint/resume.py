@@ -28,7 +28,7 @@ class ResumeFallbackWarning(UserWarning):
     """A newer checkpoint was damaged or incomplete and an older one was resumed."""
 
 
-def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> ResumeReport:
+def resume(services: Services, run: RunState, objects: Mapping[str, object], *, verify: str = "fast") -> ResumeReport:
     """Restore `objects` and the random streams from the run's newest checkpoint that verifies.
 
     A checkpoint that lacks one of `objects` is incomplete and passed over like a damaged one. Returns a falsy report
@@ -42,7 +42,9 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object]) -> 
     incomplete = 0
     for record in candidates:
         try:
-            report = load(services, run.record, [record], LoadRequest(into=objects, with_rng=True, advice=_ADVICE))
+            report = load(
+                services, run.record, [record], LoadRequest(into=objects, verify=verify, with_rng=True, advice=_ADVICE)
+            )
         except IntegrityError as error:
             skipped.append((record.id, str(error)))
         except StateMismatchError as error:

@@ -327,7 +327,7 @@ class _SaveJob:
         if self.stage == "write" and isinstance(error, Exception):
             return True  # a write that fails leaves nothing; one that was interrupted may have been through
         try:
-            if self._written in set(self._backend.list_ids()):
+            if self._backend.holds(self._written):
                 self._backend.forget(self._written)
         except (OSError, CheckpointEngineError) as failure:
             _log.warning("what was left of the failed save %s could not be removed: %s", self._written, failure)

@@ -9,8 +9,8 @@ from model_checkpoint.errors import CheckpointNotFoundError
 from model_checkpoint.hooks import HookEvent
 
 
-def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
-    """Read every byte of a checkpoint and return what was found; remember damage, and clear an outdated mark.
+def verify(services: Services, record: CheckpointRecord, depth: str = "full") -> VerifyReport:
+    """Check a checkpoint as deep as asked and return what was found; remember damage, and clear an outdated mark.
 
     Fires before and after_integrity_check, and on_integrity_failure for damage. Raises ``OperationVetoed``.
     """
@@ -18,10 +18,10 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
     operation.about(record)
     backend = services.backends.open(record.backend)
     path = path_or_none(backend, record.id)
-    operation.fire(HookEvent.BEFORE_INTEGRITY_CHECK, file_path=path, algorithm="sha256", depth="full")
+    operation.fire(HookEvent.BEFORE_INTEGRITY_CHECK, file_path=path, algorithm="sha256", depth=depth)
     watch = Stopwatch()
     try:
-        report = backend.verify(record.id, expected_digest=record.digest or None)
+        report = backend.verify(record.id, expected_digest=record.digest or None, depth=depth)
     except CheckpointNotFoundError as error:
         report = VerifyReport(record.id, False, record.digest, "", 0, (str(error),))
     operation.fire(
@@ -42,6 +42,6 @@ def verify(services: Services, record: CheckpointRecord) -> VerifyReport:
             bad_parts=report.bad_parts,
             action="mark",
         )
-    elif record.damage:
+    elif record.damage and backend.capabilities.checked(depth) in ("fast", "full"):  # every byte was read
         mark_damaged(services, record.id, "")
     return report

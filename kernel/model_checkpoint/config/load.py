@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model_checkpoint.common.urls import masked
 from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
+from model_checkpoint.contracts import DEPTHS
 from model_checkpoint.errors import ConfigurationError
 
 _SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
@@ -35,7 +36,7 @@ def load_config(
     if "\0" in os.fspath(directory) or "\0" in url:
         raise ConfigurationError("checkpoint_dir or database_url holds a NUL character, and no path can")
     if storage_backend is not None and not isinstance(storage_backend, str):
-        raise ConfigurationError(f"storage_backend={storage_backend!r} is no name: give a string such as 'safetensors'")
+        raise ConfigurationError(f"storage_backend={storage_backend!r} is no name: give a string such as 'vault'")
     if "://" in str(directory):
         raise ConfigurationError(
             f"checkpoint_dir={masked(str(directory))!r} is a URL; this version keeps checkpoints in local folders"
@@ -45,6 +46,7 @@ def load_config(
         storage=StorageConfig(
             checkpoint_dir=Path(directory).expanduser().absolute(),
             backend=storage_backend or environ.get("MCE_STORAGE_BACKEND") or defaults.storage.backend,
+            verify=_depth(environ.get("MCE_STORAGE_VERIFY") or defaults.storage.verify),
         ),
         hooks=HooksConfig(_flag(strict, environ, "MCE_HOOKS_STRICT")),
         quiet=_flag(quiet, environ, "MCE_QUIET"),
@@ -55,6 +57,12 @@ def _beside(url: str) -> Path:
     """Return ``checkpoints/`` beside an SQLite file, or in the working directory for any other record store."""
     file = _SQLITE_FILE.match(url)
     return Path(file[1]).parent / "checkpoints" if file else Path("checkpoints")
+
+
+def _depth(word: str) -> str:
+    if word not in DEPTHS:
+        raise ConfigurationError(f"MCE_STORAGE_VERIFY={word!r} is not known: use {', '.join(map(repr, DEPTHS))}")
+    return word
 
 
 def _flag(argument: bool | None, environ: Mapping[str, str], variable: str) -> bool:

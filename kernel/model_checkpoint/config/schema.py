@@ -30,10 +30,10 @@ class StorageConfig:
 
     checkpoint_dir: Path = field(default_factory=lambda: Path("checkpoints"))
     """``MCE_CHECKPOINT_DIR``; unset, ``checkpoints/`` beside the SQLite file. Always absolute in a snapshot."""
-    backend: str = "safetensors"
+    backend: str = "vault"
     """``MCE_STORAGE_BACKEND``"""
-    verify: str = "full"
-    """How deep a load checks at least: ``full`` is SHA-256 over every byte."""
+    verify: str = "fast"
+    """``MCE_STORAGE_VERIFY``: how deep a load checks: ``fast`` is a fast digest of every byte, ``full`` SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)

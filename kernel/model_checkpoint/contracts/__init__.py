@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from model_checkpoint.contracts.state import JSON, Buffer, CheckpointPayload
     from model_checkpoint.contracts.storage import (
+        DEPTHS,
         CollectReport,
         StorageBackend,
         StorageBackendDescriptor,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DEPTHS",
     "JSON",
     "Analyzer",
     "AnalyzerDescriptor",
@@ -80,7 +82,7 @@ _NAMES = {
     "state": "JSON Buffer CheckpointPayload",
     "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
     " RunRecord RunStatus",
-    "storage": "CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile VerifyReport"
+    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile VerifyReport"
     " WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
     "descriptor": "Descriptor",

@@ -18,7 +18,8 @@ The rules, numbered as ``model_checkpoint.testing.StorageBackendTests`` tests th
     raises ``MissingFileError``, naming the file. (Where a checkpoint exists by one of its files, that one's loss makes
     its id unknown.)
 7.  ``verify`` reads everything and reports; damage makes ``ok`` false and names the parts, it does not raise.
-8.  ``forget`` makes the id unknown at once and returns the bytes that this frees; other checkpoints are untouched.
+8.  ``forget`` makes the id unknown at once and returns the bytes that this frees, now or with the next ``collect``;
+    other checkpoints are untouched.
 9.  Ids and buffer names are data: ``../x``, ``a/b``, NUL or 10,000 characters never reach outside the root. An id that
     the backend cannot keep raises ``InvalidNameError``; a buffer name is kept as it is, whatever it is.
 10. Reading returns buffers that do not change when the checkpoint is forgotten afterwards, and that may be written to
@@ -36,6 +37,10 @@ from typing import Protocol
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts.state import CheckpointPayload
 
+DEPTHS = ("stat", "header", "fast", "full")
+"""How deep a check goes: the files are there; structure and metadata are right; every byte has its fast digest; every
+byte has its SHA-256. Each includes those before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class StorageCapabilities:
@@ -45,6 +50,12 @@ class StorageCapabilities:
     """A checkpoint survives the process, and a power cut, once ``write`` returned."""
     file_suffix: str | None
     """Suffix of the one file that other tools open (``.pt``, ``.safetensors``), or None where there is none."""
+    depths: tuple[str, ...] = ("full",)
+    """Those of `DEPTHS` that it tells apart. Asked for another one, it checks the next deeper one that it has."""
+
+    def checked(self, depth: str) -> str:
+        """Return how deep the check really goes where `depth` is asked for."""
+        return next(own for own in (*DEPTHS[DEPTHS.index(depth) :], "full") if own in (*self.depths, "full"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +119,20 @@ class StorageBackend(Protocol):
     def write(self, payload: CheckpointPayload) -> WriteReceipt:
         """Store `payload` durably. Raises ``CheckpointExistsError``, ``StorageError`` or a subclass."""
 
-    def read(self, checkpoint_id: str, *, expected_digest: str | None = None) -> CheckpointPayload:
-        """Return the checkpoint, every byte verified. Raises ``CheckpointNotFoundError`` or ``IntegrityError``."""
+    def read(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> CheckpointPayload:
+        """Return the checkpoint, checked at least as `depth` says: see `DEPTHS`.
 
-    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None) -> VerifyReport:
-        """Read everything and report. Raises only ``CheckpointNotFoundError``, for an id that was never written."""
+        Raises ``CheckpointNotFoundError`` or ``IntegrityError``.
+        """
+
+    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
+        """Check and report. Raises only ``CheckpointNotFoundError``, for an id that was never written."""
+
+    def holds(self, checkpoint_id: str) -> bool:
+        """Say whether the id is that of a committed checkpoint."""
 
     def forget(self, checkpoint_id: str) -> int:
-        """Remove the checkpoint and return the bytes freed. Raises ``CheckpointNotFoundError``."""
+        """Remove the checkpoint and return the bytes that this frees. Raises ``CheckpointNotFoundError``."""
 
     def collect(self) -> CollectReport:
         """Remove what no checkpoint needs: leftovers of writers that died."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_checkpoint.common.fsops import FsOps, FullWriter, typed_errors
+from model_checkpoint.contracts import CollectReport
 from model_checkpoint.errors import UnknownBackendError
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ class BackendSet:
             if self.open(name).capabilities.file_suffix == suffix:
                 return name
         return None
+
+    def collect(self) -> CollectReport:
+        """Let every backend that was opened, and the default one, remove what no checkpoint needs."""
+        self.open(self._default)
+        reports = [backend.collect() for backend in [*self._open.values()]]
+        return CollectReport(
+            tuple(name for report in reports for name in report.removed), sum(r.nbytes_freed for r in reports)
+        )
 
     def close(self) -> None:
         """Close all that were opened."""

@@ -5,40 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from model_checkpoint.checkpoint.delete import delete
-from model_checkpoint.checkpoint.load import LoadRequest, load, load_latest
-from model_checkpoint.checkpoint.resume import resume
-from model_checkpoint.checkpoint.save import SaveRequest, save
 from model_checkpoint.checkpoint.services import Operation
-from model_checkpoint.checkpoint.verify import verify
-from model_checkpoint.checkpoint.which import Scope, checked_mode, resolve
+from model_checkpoint.checkpoint.which import Scope, checked_mode
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.config import KernelConfig, load_config
 from model_checkpoint.contracts import JSON, Analyzer, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
 from model_checkpoint.kernel import open_kernels, opening
+from model_checkpoint.kernel.checkpoints import CheckpointOperations
 from model_checkpoint.kernel.exclusive import Exclusive
-from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
 from model_checkpoint.kernel.runs import RunStarter
 from model_checkpoint.plugins import PluginSet
 
 if TYPE_CHECKING:
-    from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
-    from model_checkpoint.contracts import CheckpointRecord, RankGroup, VerifyReport
+    from model_checkpoint.contracts import RankGroup
     from model_checkpoint.kernel.session import RunSession
 
 DRAIN_S = 30.0
 """How long `Kernel.close` waits for BACKGROUND hooks."""
 
 
-class Kernel:
+class Kernel(CheckpointOperations):
     """Opens plugins, records and storage, and carries every operation to them. Made by `Kernel.open`.
 
     Safe to use from several threads. A save is one at a time, and so are the beginning and the end of a run; metrics
@@ -81,7 +74,7 @@ class Kernel:
         Args:
             database_url: record store, such as ``sqlite:///experiments.db`` (the default).
             checkpoint_dir: where checkpoints go; default ``checkpoints/`` beside the SQLite file.
-            storage_backend: ``safetensors`` (default), ``pytorch``, ``memory`` or what a plugin provides.
+            storage_backend: ``vault`` (default), ``safetensors``, ``pytorch``, ``memory`` or what a plugin provides.
             plugins: ``all``, ``builtin``, or the names of those to load.
             register: objects with hookimpls, registered after the plugins.
             early: the same, registered before any plugin loads, so that they hear ``before_plugin_load``.
@@ -238,117 +231,6 @@ class Kernel:
         """Return what is known of every metric of the latest run of this kernel."""
         aggregates = getattr(self._session.state.metrics if self._session else None, "aggregates", None)
         return dict(aggregates()) if aggregates is not None else {}
-
-    def save(
-        self,
-        objects: Mapping[str, object],
-        *,
-        epoch: int | None = None,
-        step: int | None = None,
-        loss: object = None,
-        val_loss: object = None,
-        metrics: Mapping[str, object] | None = None,
-        tags: Iterable[str] | Mapping[str, str] = (),
-        metadata: Mapping[str, JSON] | None = None,
-        backend: str | None = None,
-        options: Mapping[str, object] | None = None,
-        auto_best: bool = True,
-    ) -> str:
-        """Save the state of `objects` and of all random streams; return the checkpoint's id once it is durable.
-
-        Objects are modules, optimizers, anything with ``state_dict()``, arrays, tensors and nested plain values.
-        `tags` are labels or a mapping. Raises ``UnstorableStateError`` before anything is written, ``StorageError``,
-        ``OperationVetoed``, ``MetricError``, ``ConfigurationError``.
-        """
-        request = SaveRequest(
-            objects=objects,
-            epoch=epoch,
-            step=step,
-            loss=loss,
-            val_loss=val_loss,
-            metrics=metrics,
-            tags=tags,
-            metadata=metadata,
-            backend=backend,
-            options=options or {},
-            auto_best=auto_best,
-        )
-        with self._lock:
-            self._check_open()
-            session = self.current_run()
-            session.try_flush()
-            record = save(self.services, session.state, request)
-            session.note_step(record.step)
-            return record.id
-
-    def load(
-        self,
-        which: str = "latest",
-        *,
-        into: Mapping[str, object] | None = None,
-        strict: bool | str = True,
-        verify: str = "full",
-    ) -> LoadReport:
-        """Load a checkpoint, every byte verified, and restore `into` in place.
-
-        `which` is an id, ``latest``, ``best:<metric>`` or ``tag:<tag>``. ``latest`` falls back to the newest older
-        checkpoint of the same run that verifies and says so in ``report.fell_back_from``; anything else raises
-        ``IntegrityError``. Raises ``CheckpointNotFoundError``; ``StateMismatchError`` before anything is changed.
-        """
-        record, request = self.checkpoint(which), LoadRequest(into or {}, strict, verify)
-        run = self._session.state.record if self._session else None
-        if which == "latest":
-            return load_latest(self.services, run, record, request)
-        return load(self.services, run, [record], request)
-
-    def resume(self, objects: Mapping[str, object]) -> ResumeReport:
-        """Restore `objects` and all random streams from the current run's newest checkpoint that verifies."""
-        self._check_open()
-        with self._lock:
-            session = self.current_run()
-            report = resume(self.services, session.state, objects)
-            found = self.records.get_checkpoint(report.checkpoint_id) if report.checkpoint_id else None
-            session.rewind(found, self._new_analyzer("metrics"))
-            return report
-
-    def verify(self, which: str) -> VerifyReport:
-        """Read every byte of a checkpoint and report. Raises ``CheckpointNotFoundError``, ``OperationVetoed``."""
-        return verify(self.services, self.checkpoint(which))
-
-    def best(
-        self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
-    ) -> CheckpointRecord | None:
-        """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
-        self._check_open()
-        scope = Scope(metric_modes=self._metric_modes) if all_runs else self._scope()
-        return scope.best(self.records, metric, mode)
-
-    def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
-        """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
-        self._check_open()
-        return self.records.query_checkpoints(query, limit=limit)
-
-    def checkpoint(self, which: str) -> CheckpointRecord:
-        """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
-        self._check_open()
-        return resolve(self.records, which, self._scope())
-
-    def checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
-        """Return the checkpoints of the current run, or of the one that is planned, the newest first."""
-        self._check_open()
-        return self._scope().newest(self.records, tag=tag, limit=limit)
-
-    def wait(self, checkpoint_id: str) -> CheckpointRecord:
-        """Return the record of a save once it is durable. Every save of this version is durable when it returns."""
-        return self.checkpoint(checkpoint_id)
-
-    def checkpoint_path(self, which: str, *, format: str | None = None) -> Path:
-        """Return a file of the checkpoint that other tools open; see `kernel.export`."""
-        return checkpoint_file(self.services, self.backends, self.config, self.checkpoint(which), format)
-
-    def delete(self, which: str, *, reason: str = "asked for") -> int:
-        """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
-        return delete(self.services, self.checkpoint(which), reason)
 
     def performance_report(self) -> dict[str, JSON]:
         """Return counts, percentiles, bytes and throughput of every operation so far, per hook too."""

@@ -87,8 +87,8 @@ class FileStore:
         nbytes_written = data.nbytes + manifest.nbytes
         return WriteReceipt(checkpoint_id, digest, payload.nbytes, nbytes_written, (data, manifest))
 
-    def read(self, checkpoint_id: str, *, expected_digest: str | None = None) -> CheckpointPayload:
-        """Return the checkpoint, every byte verified.
+    def read(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> CheckpointPayload:
+        """Return the checkpoint, every byte verified at any depth.
 
         Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``.
         """
@@ -99,13 +99,18 @@ class FileStore:
         with self._layout.undisturbed(checkpoint_id):
             return self._read(checkpoint_id, expected_digest)
 
-    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None) -> VerifyReport:
-        """Read everything, in constant memory, and report. Raises only ``CheckpointNotFoundError``."""
+    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
+        """Read everything at any depth, in constant memory, and report. Raises only ``CheckpointNotFoundError``."""
         report = self._verify(checkpoint_id, expected_digest)
         if report.ok:
             return report
         with self._layout.undisturbed(checkpoint_id):
             return self._verify(checkpoint_id, expected_digest)
+
+    def holds(self, checkpoint_id: str) -> bool:
+        """Say whether there is a manifest of that id. Raises ``StorageError``."""
+        with typed_read_errors(self._layout.manifest_folder):
+            return self._layout.is_committed(checkpoint_id)
 
     def forget(self, checkpoint_id: str) -> int:
         """Remove the checkpoint and return the bytes freed. Raises ``CheckpointNotFoundError``, ``StorageError``."""

@@ -59,7 +59,7 @@ class MemoryStore:
             self._stored[checkpoint_id] = stored
         return WriteReceipt(checkpoint_id, digest, payload.nbytes, stored.nbytes)
 
-    def read(self, checkpoint_id: str, *, expected_digest: str | None = None) -> CheckpointPayload:
+    def read(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> CheckpointPayload:
         """Return a copy, verified. Raises ``CheckpointNotFoundError``, ``IntegrityError``."""
         stored = self._get(checkpoint_id)
         manifest = parse(stored.manifest, Path("memory", checkpoint_id), checkpoint_id, expected_digest)
@@ -72,7 +72,7 @@ class MemoryStore:
             buffers.append(Buffer(entry.name, entry.dtype, entry.shape, memoryview(bytearray(content))))
         return CheckpointPayload(checkpoint_id, manifest.tree, tuple(buffers), manifest.metadata)
 
-    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None) -> VerifyReport:
+    def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
         """Compute every digest again and report. Raises only ``CheckpointNotFoundError``."""
         stored = self._get(checkpoint_id)
         try:
@@ -81,6 +81,10 @@ class MemoryStore:
             return VerifyReport(checkpoint_id, False, error.expected, error.actual, stored.nbytes, (str(error),))
         digest = stored.manifest.splitlines()[-1].decode("ascii")
         return VerifyReport(checkpoint_id, True, digest, digest, stored.nbytes)
+
+    def holds(self, checkpoint_id: str) -> bool:
+        """Say whether it is kept."""
+        return checkpoint_id in self._stored
 
     def forget(self, checkpoint_id: str) -> int:
         """Drop the checkpoint and return the bytes freed. Raises ``CheckpointNotFoundError``."""

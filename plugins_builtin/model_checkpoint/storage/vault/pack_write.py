@@ -44,7 +44,7 @@ from model_checkpoint.storage.vault.segments import PIECE_NBYTES, BlockPool, Bro
 
 SMALL_NBYTES = 4 * 1024 * 1024
 """Less than this is written by the calling thread, through the page cache."""
-_MOST_THREADS = 6
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class _Job:
             )
 
     def _work_in_threads(self) -> None:
-        threads = min(_MOST_THREADS, (os.cpu_count() or 1) + 1, len(self._order))
+        threads = min(_MOST_THREADS, (os.cpu_count() or 1) + 2, len(self._order))
         if self._nbytes < SMALL_NBYTES or threads < 2:
             self._work()
             return

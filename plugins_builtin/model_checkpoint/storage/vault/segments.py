@@ -21,7 +21,7 @@ import numpy.typing as npt
 from model_checkpoint.common.fsops import FsOps, write_all_at
 
 SEGMENT_NBYTES = 8 * 1024 * 1024
-PIECE_NBYTES = 512 * 1024
+PIECE_NBYTES = 256 * 1024
 """Copied and digested at once: still in the core's cache when the second digest reads it."""
 _PAGE = 4096
 Bytes = npt.NDArray[np.uint8]

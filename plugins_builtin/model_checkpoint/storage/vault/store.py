@@ -45,7 +45,7 @@ class VaultStore:
     """Keeps every distinct tensor once. Safe to use from threads and processes."""
 
     name = "vault"
-    capabilities = StorageCapabilities(durable=True, file_suffix=None)
+    capabilities = StorageCapabilities(durable=True, file_suffix=None, depths=("header", "fast", "full"))
 
     def __init__(self, root: Path, fs: FsOps) -> None:
         self._fs = fs
@@ -186,8 +186,9 @@ class VaultStore:
             return iter(self._layout.ids())
 
     def holds(self, checkpoint_id: str) -> bool:
-        """Say whether the id is taken."""
-        return self._layout.is_committed(checkpoint_id)
+        """Say whether there is a manifest of that id. Raises ``StorageError``."""
+        with typed_read_errors(self._layout.manifests):
+            return self._layout.is_committed(checkpoint_id)
 
     def file_path(self, checkpoint_id: str) -> Path | None:
         """None: no file of the vault is one checkpoint. Raises ``CheckpointNotFoundError``."""

@@ -1,0 +1,168 @@
+"""What a kernel does with checkpoints: save, load, resume, verify, look up, delete, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_checkpoint.checkpoint.delete import delete
+from model_checkpoint.checkpoint.load import LoadRequest, checked_depth, load, load_latest
+from model_checkpoint.checkpoint.resume import resume
+from model_checkpoint.checkpoint.save import SaveRequest, save
+from model_checkpoint.checkpoint.services import Services
+from model_checkpoint.checkpoint.verify import verify
+from model_checkpoint.checkpoint.which import Scope, resolve
+from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, CollectReport, VerifyReport
+from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel.exclusive import Exclusive
+from model_checkpoint.kernel.export import checkpoint_file
+from model_checkpoint.kernel.records import HookedRecords
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+    from model_checkpoint.config import KernelConfig
+    from model_checkpoint.kernel.session import RunSession
+
+
+class CheckpointOperations:
+    """The part of a `Kernel` that works on checkpoints. The kernel gives it what it works with."""
+
+    config: KernelConfig
+    services: Services
+    records: HookedRecords
+    backends: BackendSet
+    _lock: Exclusive
+    _session: RunSession | None
+    _check_open: Callable[[], None]
+    _scope: Callable[[], Scope]
+    _metric_modes: Mapping[str, str]
+    _new_analyzer: Callable[[str], Analyzer | None]
+    current_run: Callable[[], RunSession]
+
+    def save(
+        self,
+        objects: Mapping[str, object],
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        loss: object = None,
+        val_loss: object = None,
+        metrics: Mapping[str, object] | None = None,
+        tags: Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, JSON] | None = None,
+        backend: str | None = None,
+        options: Mapping[str, object] | None = None,
+        auto_best: bool = True,
+    ) -> str:
+        """Save the state of `objects` and of all random streams; return the checkpoint's id once it is durable.
+
+        Objects are modules, optimizers, anything with ``state_dict()``, arrays, tensors and nested plain values.
+        `tags` are labels or a mapping. Raises ``UnstorableStateError`` before anything is written, ``StorageError``,
+        ``OperationVetoed``, ``MetricError``, ``ConfigurationError``.
+        """
+        request = SaveRequest(
+            objects=objects,
+            epoch=epoch,
+            step=step,
+            loss=loss,
+            val_loss=val_loss,
+            metrics=metrics,
+            tags=tags,
+            metadata=metadata,
+            backend=backend,
+            options=options or {},
+            auto_best=auto_best,
+        )
+        with self._lock:
+            self._check_open()
+            session = self.current_run()
+            session.try_flush()
+            record = save(self.services, session.state, request)
+            session.note_step(record.step)
+            return record.id
+
+    def load(
+        self,
+        which: str = "latest",
+        *,
+        into: Mapping[str, object] | None = None,
+        strict: bool | str = True,
+        verify: str | None = None,
+    ) -> LoadReport:
+        """Load a checkpoint, verified, and restore `into` in place.
+
+        `which` is an id, ``latest``, ``best:<metric>`` or ``tag:<tag>``. ``latest`` falls back to the newest older
+        checkpoint of the same run that verifies and says so in ``report.fell_back_from``; anything else raises
+        ``IntegrityError``. `verify` is ``fast`` (every byte against its fast digest), ``full`` (SHA-256), ``header``
+        or ``stat``; None means what the settings say. Raises ``CheckpointNotFoundError``; ``StateMismatchError``
+        before anything is changed.
+        """
+        record, request = self.checkpoint(which), self._load_request(into or {}, strict, verify)
+        run = self._session.state.record if self._session else None
+        if which == "latest":
+            return load_latest(self.services, run, record, request)
+        return load(self.services, run, [record], request)
+
+    def resume(self, objects: Mapping[str, object]) -> ResumeReport:
+        """Restore `objects` and all random streams from the current run's newest checkpoint that verifies."""
+        self._check_open()
+        with self._lock:
+            session = self.current_run()
+            report = resume(self.services, session.state, objects, verify=self.config.storage.verify)
+            found = self.records.get_checkpoint(report.checkpoint_id) if report.checkpoint_id else None
+            session.rewind(found, self._new_analyzer("metrics"))
+            return report
+
+    def verify(self, which: str, *, depth: str = "full") -> VerifyReport:
+        """Check a checkpoint and report: every byte, unless `depth` (``stat``, ``header``, ``fast``) asks for less.
+
+        Raises ``CheckpointNotFoundError``, ``OperationVetoed``.
+        """
+        return verify(self.services, self.checkpoint(which), checked_depth(depth))
+
+    def best(
+        self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
+    ) -> CheckpointRecord | None:
+        """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
+        self._check_open()
+        scope = Scope(metric_modes=self._metric_modes) if all_runs else self._scope()
+        return scope.best(self.records, metric, mode)
+
+    def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
+        """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
+        self._check_open()
+        return self.records.query_checkpoints(query, limit=limit)
+
+    def checkpoint(self, which: str) -> CheckpointRecord:
+        """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
+        self._check_open()
+        return resolve(self.records, which, self._scope())
+
+    def checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
+        """Return the checkpoints of the current run, or of the one that is planned, the newest first."""
+        self._check_open()
+        return self._scope().newest(self.records, tag=tag, limit=limit)
+
+    def wait(self, checkpoint_id: str) -> CheckpointRecord:
+        """Return the record of a save once it is durable. Every save of this version is durable when it returns."""
+        return self.checkpoint(checkpoint_id)
+
+    def checkpoint_path(self, which: str, *, format: str | None = None) -> Path:
+        """Return a file of the checkpoint that other tools open; see `kernel.export`."""
+        return checkpoint_file(self.services, self.backends, self.config, self.checkpoint(which), format)
+
+    def delete(self, which: str, *, reason: str = "asked for") -> int:
+        """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
+        return delete(self.services, self.checkpoint(which), reason)
+
+    def collect(self) -> CollectReport:
+        """Remove from storage what no checkpoint needs, such as what deleted ones leave. Raises ``StorageError``.
+
+        Saves and loads of other threads and processes go on meanwhile.
+        """
+        self._check_open()
+        return self.backends.collect()
+
+    def _load_request(self, into: Mapping[str, object], strict: bool | str, verify: str | None) -> LoadRequest:
+        return LoadRequest(into, strict, verify or self.config.storage.verify)
