@@ -38,13 +38,12 @@ def resume(services: Services, run: RunState, objects: Mapping[str, object], *, 
     """
     refuse_unrestorable(objects, services.adapters)
     candidates = services.records.list_checkpoints(run_id=run.record.id)
+    request = LoadRequest(into=objects, verify=verify, with_rng=True, advice=_ADVICE)
     skipped: list[tuple[str, str]] = []
     incomplete = 0
     for record in candidates:
         try:
-            report = load(
-                services, run.record, [record], LoadRequest(into=objects, verify=verify, with_rng=True, advice=_ADVICE)
-            )
+            report = load(services, run.record, [record], request)
         except IntegrityError as error:
             skipped.append((record.id, str(error)))
         except StateMismatchError as error:

@@ -82,8 +82,8 @@ _NAMES = {
     "state": "JSON Buffer CheckpointPayload",
     "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
     " RunRecord RunStatus",
-    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile VerifyReport"
-    " WriteReceipt",
+    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile"
+    " VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
     "descriptor": "Descriptor",
     "ranks": "RankGroup",

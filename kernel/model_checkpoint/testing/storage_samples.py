@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts import JSON, Buffer, CheckpointPayload, StorageBackend
-from model_checkpoint.errors import CheckpointEngineError
+from model_checkpoint.errors import CheckpointEngineError, IntegrityError
 
 Opener = Callable[[Path, FsOps], StorageBackend]
 
@@ -149,6 +149,16 @@ def check_elsewhere(
     assert contents(backend.read(checkpoint_id)) == contents(payload(checkpoint_id))
     assert checkpoint_id in set(backend.list_ids())
     backend.close()
+
+
+def check_refused(backend: StorageBackend, checkpoint_id: str, damaged: Path) -> None:
+    """See that a damaged file is refused by its name, unless its bytes were found whole elsewhere."""
+    message = ""
+    try:
+        assert contents(backend.read(checkpoint_id)) == contents(payload(checkpoint_id))
+    except IntegrityError as refused:
+        message = str(refused)
+    assert not message or damaged.name in message
 
 
 def compete(number: int, start: threading.Barrier, open_backend: Opener, root: Path, count: int) -> None:
