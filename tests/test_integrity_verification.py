@@ -6,7 +6,9 @@ aloud and never destroyed; what is whole is never refused.
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from model_checkpoint.errors import IntegrityError, MissingFileError, NothingToR
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.kernel import Kernel
 
-BACKENDS = ("pytorch", "safetensors")
+BACKENDS = ("vault", "pytorch", "safetensors")
 
 
 class Training:
@@ -55,7 +57,12 @@ class Training:
         return saved
 
     def files(self, checkpoint_id: str) -> list[Path]:
-        found = [p for p in (self.root / "checkpoints" / self.backend).rglob(f"{checkpoint_id}*") if p.is_file()]
+        store = self.root / "checkpoints" / self.backend
+        found = [path for path in store.rglob(f"{checkpoint_id}*") if path.is_file()]
+        if self.backend == "vault":
+            content = json.loads(found[0].read_bytes().partition(b"\n")[0])
+            newest = max(buffer["place"]["pack"] for buffer in content["buffers"])  # the others are older ones' too
+            found = [store / "packs" / newest, *found]
         assert len(found) == 2, "a data file and a manifest"
         return found
 
@@ -83,7 +90,8 @@ def flip(path: Path, bit: int) -> None:
 
 def test_a_whole_checkpoint_verifies_and_loads(training: Training) -> None:
     assert all(training.manager.verify_checkpoint(i).ok for i in training.ids)
-    assert training.manager.load_checkpoint(training.ids[0]).verified == "full"
+    assert training.manager.load_checkpoint(training.ids[0]).verified in ("fast", "full")
+    assert training.manager.load_checkpoint(training.ids[0], verify="full").verified == "full"
     assert training.failures == []
 
 
@@ -97,6 +105,8 @@ def test_one_flipped_bit_in_any_stored_file_is_refused_by_name(training: Trainin
                 training.manager.load_checkpoint(training.ids[1])
             assert path.name in str(refused.value)
             assert not training.manager.verify_checkpoint(training.ids[1]).ok
+            # the vault keeps a damaged pack aside and takes from it what is sound in it: here each flip stands alone
+            shutil.rmtree(training.root / "checkpoints" / "vault" / "quarantine", ignore_errors=True)
             path.write_bytes(whole)
     assert training.manager.verify_checkpoint(training.ids[1]).ok
 
@@ -120,7 +130,7 @@ def test_a_refused_load_fires_the_integrity_event_with_the_evidence(training: Tr
     (seen,) = training.failures
     assert seen.checkpoint_id == training.ids[2]  # type: ignore[attr-defined]
     assert data.name in str(seen.file_path)  # type: ignore[attr-defined]
-    assert len(seen.expected) == len(seen.actual) == 64  # type: ignore[attr-defined]
+    assert len(seen.expected) == len(seen.actual) in (16, 32, 64)  # type: ignore[attr-defined]
     assert seen.expected != seen.actual  # type: ignore[attr-defined]
 
 
@@ -130,7 +140,7 @@ def test_a_truncated_file_is_refused(training: Training) -> None:
         path.chmod(0o644)
         for length in (0, 1, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:length])
-            with pytest.raises(IntegrityError, match=r"manifests|data"):
+            with pytest.raises(IntegrityError, match=r"manifests|data|packs"):
                 training.manager.load_checkpoint(training.ids[0])
         path.write_bytes(whole + b"\0")
         with pytest.raises(IntegrityError):

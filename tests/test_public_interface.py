@@ -143,7 +143,7 @@ def test_the_kernel_is_driven_from_a_script(capsys: pytest.CaptureFixture[str]) 
         for record in found:
             print(record.id, record.metrics["val_loss"])
         assert [info.name for info in kernel.plugins.list() if info.state != "active"] == []
-        assert kernel.config.storage.verify == "full"
+        assert kernel.config.storage.verify == "fast"
         assert kernel.hook.on_system_start is not None
         kernel.fire(HookEvent.ON_METRIC_THRESHOLD, metric_name="x", value=1.0)
     assert run.name == "digits-1"

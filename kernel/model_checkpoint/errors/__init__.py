@@ -39,7 +39,8 @@ Messages say what happened, to what, what was found, and what to do; several pro
     │   ├── IntegrityError                          stored bytes are not the bytes that were written
     │   │   └── MissingFileError (FileNotFoundError)
     │   ├── StorageFullError                        no space or no quota left
-    │   └── StorageReadOnlyError (PermissionError)  the directory cannot be written
+    │   ├── StorageReadOnlyError (PermissionError)  the directory cannot be written
+    │   └── TornSnapshotError                   the state changed while it was being saved
     └── RecordStoreError
         ├── RecordStoreBusyError (TimeoutError)     locked by others for longer than the busy timeout
         ├── RecordStoreDamagedError                 the database itself is damaged
@@ -99,6 +100,7 @@ from model_checkpoint.errors.storage import (
     StorageError,
     StorageFullError,
     StorageReadOnlyError,
+    TornSnapshotError,
 )
 
 __all__ = [
@@ -139,6 +141,7 @@ __all__ = [
     "StorageError",
     "StorageFullError",
     "StorageReadOnlyError",
+    "TornSnapshotError",
     "UnknownBackendError",
     "UnknownEventError",
     "UnknownSchemeError",

@@ -31,6 +31,10 @@ class StorageFullError(StorageError):
     """No space or no quota is left; what was being written was removed again."""
 
 
+class TornSnapshotError(StorageError):
+    """The state changed while it was being saved; nothing of it was stored."""
+
+
 class StorageReadOnlyError(StorageError, PermissionError):
     """The directory cannot be written."""
 

@@ -16,7 +16,7 @@ def test_without_anything_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.
     config = load_config(environ={})
     assert config.database.url == "sqlite:///experiments.db"
     assert config.storage.checkpoint_dir == tmp_path / "checkpoints"
-    assert config.storage.backend == "safetensors"
+    assert config.storage.backend == "vault"
     assert (config.hooks.strict, config.quiet) == (False, False)
 
 

@@ -18,6 +18,7 @@ def opened(tmp_path: Path) -> Iterator[tuple[Kernel, Log]]:
     kernel = Kernel.open(
         f"sqlite:///{tmp_path}/e.db",
         checkpoint_dir=tmp_path / "checkpoints",
+        storage_backend="safetensors",  # each of its checkpoints has a file, which the events name
         quiet=True,
         strict=True,
         register=[watcher(seen, HIGH_LEVEL)],

@@ -65,7 +65,7 @@ def test_what_is_printed_at_open_shows_where_things_are_and_no_secret(
     monkeypatch.chdir(tmp_path)
     Kernel.open("sqlite:///e.db").close()
     line = capsys.readouterr().err
-    assert line == f"records sqlite:///{tmp_path}/e.db, checkpoints {tmp_path}/checkpoints (safetensors)\n"
+    assert line == f"records sqlite:///{tmp_path}/e.db, checkpoints {tmp_path}/checkpoints (vault)\n"
     Kernel.open("sqlite:///e.db", quiet=True).close()
     assert capsys.readouterr().err == ""
 

@@ -14,7 +14,7 @@ from model_checkpoint.frameworks.torch_data import ResumableLoader
 from model_checkpoint.frameworks.torch_memory import DTYPES, QUANTIZED
 from model_checkpoint.kernel import Kernel
 
-BACKENDS = ("safetensors", "pytorch", "memory")
+BACKENDS = ("vault", "safetensors", "pytorch", "memory")
 
 
 def reloaded(backend: str, folder: Path, objects: dict[str, Any]) -> Any:

@@ -154,10 +154,10 @@ def parse(raw: bytes | bytearray | memoryview, file_nbytes: int, path: Path) -> 
     digest = hashlib.sha256(raw).hexdigest()
     if path.name[25:41] != digest[:16]:
         raise IntegrityError(
-            f"{path} is damaged: its header has the SHA-256 {digest}, and its name says {path.name[25:41]}...",
+            f"{path} is damaged: its header has the SHA-256 {digest[:16]}..., and its name says {path.name[25:41]}...",
             path=str(path),
             expected=path.name[25:41],
-            actual=digest,
+            actual=digest[:16],
         )
     try:
         entries = json.loads(bytes(raw[8:]).decode("ascii"), object_pairs_hook=_without_repetition)

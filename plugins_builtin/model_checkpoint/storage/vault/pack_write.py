@@ -28,7 +28,7 @@ import xxhash
 
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts import Buffer
-from model_checkpoint.errors import StorageError, StorageFullError
+from model_checkpoint.errors import StorageFullError, TornSnapshotError
 from model_checkpoint.storage.safetensors_file import DTYPES
 from model_checkpoint.storage.vault.pack import (
     EMPTY_NBYTES,
@@ -76,10 +76,6 @@ class Written:
     """By the position of the buffer. Those that are missing had no room in this pack: they belong into another one."""
 
 
-class TornError(StorageError):
-    """The state changed while it was being saved."""
-
-
 class PackWriter:
     """Writes packs, one at a time or several at once; keeps the memory that it copies into."""
 
@@ -99,13 +95,13 @@ class PackWriter:
         """Write the new ones of `buffers` to `path`, durably; return their identities and those of the others.
 
         `remembered` are the identities of an earlier save, by the buffers' names. `expected_new` is how many are likely
-        to be new: the header has room for so many. Raises OSError, ``StorageFullError``; ``StorageError`` where a
+        to be new: the header has room for so many. Raises OSError, ``StorageFullError``; ``TornSnapshotError`` where a
         buffer changes meanwhile. Nothing is left at `path` then.
         """
         jobs = [_Job(self._fs, self._pool, path, buffers, lookup, remembered, expected_new) for _ in range(2)]
         try:
             return jobs[0].run()
-        except (_UnsyncedError, TornError):
+        except (_UnsyncedError, TornSnapshotError):
             return jobs[1].run()  # once more, into another file: the pages of the first may be gone without a trace
 
     def close(self) -> None:
@@ -318,8 +314,8 @@ class _Job:
             self._file.close()
 
 
-def _torn(buffer: Buffer) -> TornError:
-    return TornError(
+def _torn(buffer: Buffer) -> TornSnapshotError:
+    return TornSnapshotError(
         f"{buffer.name[:200]!r} changed while it was being saved: another thread writes to it. Nothing was stored; save"
         " between two steps of the training"
     )
