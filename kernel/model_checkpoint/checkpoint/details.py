@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.common.leaves import encode
+from model_checkpoint.common.numbers import as_metric_value
 from model_checkpoint.errors import ConfigurationError
 from model_checkpoint.errors.base import bullet_list
 
@@ -61,3 +62,20 @@ def _not_finite(tree: object, path: str) -> Iterator[str]:
 
 def _nothing_else(value: object, path: str, encode: Callable[[object, str], object]) -> object | None:
     return None
+
+
+def as_numbers(metrics: object) -> dict[str, float]:
+    """Return metrics as plain numbers. Raises ``MetricError`` naming the one that is none, ``ConfigurationError``."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        kind = type(metrics).__name__
+        raise ConfigurationError(f"metrics is a {kind}: give a mapping, such as {{'val_loss': 0.1}}")
+    return {name: as_metric_value(name, value) for name, value in metrics.items()}
+
+
+def json_number(value: float) -> JSON:
+    """Return a number as JSON holds it losslessly: NaN and infinities as words."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value

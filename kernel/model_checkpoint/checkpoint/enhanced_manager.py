@@ -42,7 +42,7 @@ class EnhancedCheckpointManager:
         experiment: name of the series of runs; default, the script's name.
         run: name of the run to begin or go on with; default, decided by ``MCE_RUN`` or the job scheduler.
         config: the training's settings, kept with the run; JSON.
-        async_save: accepted; every save of this version is durable when it returns.
+        async_save: saves return as soon as the state is copied, unless told otherwise; see `wait`.
         on_veto: ``warn`` makes a vetoed save return None, ``raise`` raises ``OperationVetoed``.
         metric_modes: ``min`` or ``max`` for metrics whose names do not tell.
         kernel: use this open kernel instead of opening one; closing the manager then leaves it open.
@@ -107,7 +107,9 @@ class EnhancedCheckpointManager:
         """Save and return the checkpoint's id; None where a hook vetoed it (with a warning).
 
         `state` holds anything else by name: scalers, samplers, tensors, arrays, nested plain values. Metrics collected
-        since the previous save are stored too. Raises ``UnstorableStateError`` before anything is written,
+        since the previous save are stored too. With ``wait=False`` (or `async_save`) the id is returned as soon as the
+        state is copied: `wait` waits until it is durable, and a failure that nobody waited for is raised by the next
+        call. Raises ``UnstorableStateError`` before anything is written,
         ``StorageError``, ``MetricError``, ``ConfigurationError`` where there is nothing to save.
         """
         if state is not None and not isinstance(state, Mapping):
@@ -132,6 +134,7 @@ class EnhancedCheckpointManager:
                 metadata=metadata,
                 backend=storage_backend,
                 auto_best=auto_best,
+                wait=not self.async_save if wait is None else wait,
             )
         except OperationVetoed as veto:
             if self._on_veto == "raise":
@@ -140,7 +143,7 @@ class EnhancedCheckpointManager:
             return None
 
     def wait(self, checkpoint_id: str) -> CheckpointRecord:
-        """Return the record of a save once it is durable."""
+        """Return the record of a save once it is durable. Raises what a non-blocking save failed with."""
         return self.kernel.wait(checkpoint_id)
 
     # Loading

@@ -17,19 +17,22 @@ next save takes another id.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.capture import capture
-from model_checkpoint.checkpoint.details import as_json, checked_tags
+from model_checkpoint.checkpoint.details import as_json, as_numbers, checked_tags, json_number
 from model_checkpoint.checkpoint.environment import environment
 from model_checkpoint.checkpoint.ranking import flags_won, primary_metric
+from model_checkpoint.checkpoint.saver import Pending, Saver
 from model_checkpoint.checkpoint.services import Operation, RunState, Services, path_or_none
+from model_checkpoint.checkpoint.staging import Stage
 from model_checkpoint.common.clock import Stopwatch, now_s
 from model_checkpoint.common.ids import checked_name, checkpoint_id, random_id
-from model_checkpoint.common.numbers import as_metric_value, checked_step
+from model_checkpoint.common.numbers import checked_step
 from model_checkpoint.contracts import (
     JSON,
     BestFlag,
@@ -74,15 +77,31 @@ class SaveRequest:
 
 def save(services: Services, run: RunState, request: SaveRequest) -> CheckpointRecord:
     """Save and return the record. Raises ``OperationVetoed``, ``UnstorableStateError``, ``StorageError`` and others."""
-    job = _SaveJob(services, run, request)  # raises for what it cannot take up; nothing is to be put back then
+    job = SaveJob(services, run, request)
+    job.prepare(None)
+    return job.finish()
+
+
+def save_later(services: Services, run: RunState, request: SaveRequest, saver: Saver) -> str:
+    """Copy the state, leave the rest to `saver`, and return the checkpoint's id. Raises as `save` does up to there."""
+    job = SaveJob(services, run, request)
+    stage = saver.free_stage()
     try:
-        return job.run()
-    except BaseException as error:
-        job.broke_off(error)
+        job.prepare(stage)
+        checkpoint_id = job.choose_id(saver.pending())
+    except BaseException:
+        saver.give_back(stage)
         raise
+    saver.put(Pending(checkpoint_id, job.finish, stage))
+    return checkpoint_id
 
 
-class _SaveJob:
+class SaveJob:
+    """One save, in two halves: the second may be another thread's.
+
+    Raises for what it cannot take up; nothing is to be put back then.
+    """
+
     def __init__(self, services: Services, run: RunState, request: SaveRequest) -> None:
         if not isinstance(request.objects, Mapping):
             raise ConfigurationError(f"what is saved is a mapping of names to objects, not a {_kind(request.objects)}")
@@ -93,20 +112,53 @@ class _SaveJob:
         self._collected: dict[str, float] = {}
         self._backend: StorageBackend | None = None
         self._written: str | None = None
+        self._chosen: str | None = None
+        self._watch = Stopwatch()
 
-    def run(self) -> CheckpointRecord:
-        watch = Stopwatch()
-        context = self._announce()
-        self.stage = "capture"
-        flat = self._capture(context)
-        metadata = as_json(context.get("metadata"), "metadata")
-        metrics, tags = _numbers(context.get("metrics")), checked_tags(context.get("tags"))
-        self.operation.fire(
-            HookEvent.ON_CHECKPOINT_STAGED, nbytes=sum(b.nbytes for b in flat.buffers), blocked_s=watch.elapsed_s
-        )
-        self.stage = "write"
-        backend = self._choose_backend(context)
-        receipt, sequence = self._write(backend, flat, context, self._details(metrics, tags, metadata))
+    def prepare(self, stage: Stage | None) -> None:
+        """Ask the hooks and capture the state; with `stage`, as a copy that later changes do not touch."""
+        with self._told():
+            context = self._context = self._announce()
+            self.stage = "capture"
+            flat = self._capture(context)
+            self._metadata = as_json(context.get("metadata"), "metadata")
+            self._metrics, self._tags = as_numbers(context.get("metrics")), checked_tags(context.get("tags"))
+            self._flat = flat if stage is None else replace(flat, buffers=stage.copy(flat.buffers))
+            self.operation.fire(
+                HookEvent.ON_CHECKPOINT_STAGED,
+                nbytes=sum(b.nbytes for b in flat.buffers),
+                blocked_s=self._watch.elapsed_s,
+            )
+            self.stage = "write"
+            self._backend_name = self._choose_backend(context)
+            self._backend = self.services.backends.open(self._backend_name)
+
+    def choose_id(self, taken: Collection[str]) -> str:
+        """Settle the id before anything is written: none of `taken`, none that is recorded or stored."""
+        with self._told():
+            assert self._backend is not None
+            for new_id in self._ids(self._context, self._next_sequence() + len(taken)):
+                if new_id not in taken and not self._backend.holds(new_id):
+                    self._chosen = new_id
+                    return new_id
+        raise self._no_id()
+
+    def finish(self) -> CheckpointRecord:
+        """Write, rank, commit and tell."""
+        with self._told():
+            return self._finish()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.broke_off(error)
+            raise
+
+    def _finish(self) -> CheckpointRecord:
+        metrics, tags, watch = self._metrics, self._tags, self._watch
+        receipt, sequence = self._write(self._details(metrics, tags, self._metadata))
         self.stage = "commit"
         run = self.state.record
         record, won, held = self._commit(
@@ -116,7 +168,7 @@ class _SaveJob:
                 run_name=run.name,
                 experiment_id=run.experiment_id,
                 created_at_s=now_s(),
-                backend=backend,
+                backend=self._backend_name,
                 digest=receipt.digest,
                 nbytes=receipt.nbytes,
                 nbytes_written=receipt.nbytes_written,
@@ -127,7 +179,7 @@ class _SaveJob:
                 parent_id=self.state.parent_id,
                 metrics=metrics,
                 tags=tags,
-                metadata=dict(context.get("metadata")),
+                metadata=dict(self._context.get("metadata")),
             )
         )
         self.stage = "committed"
@@ -137,9 +189,9 @@ class _SaveJob:
         return record
 
     def _announce(self) -> Context:
-        request, given = self.request, _numbers(self.request.metrics)
+        request, given = self.request, as_numbers(self.request.metrics)
         losses = {"loss": request.loss, "val_loss": request.val_loss}
-        given |= _numbers({name: value for name, value in losses.items() if value is not None})
+        given |= as_numbers({name: value for name, value in losses.items() if value is not None})
         tags, metadata = checked_tags(request.tags), request.metadata or {}
         as_json(metadata, "metadata")
         self._collected = self.state.take_pending()
@@ -177,7 +229,7 @@ class _SaveJob:
     ) -> dict[str, JSON]:
         """What the stored file itself tells, for who has lost the record store."""
         run = self.state.record
-        numbers = {name: _json_number(value) for name, value in metrics.items()}
+        numbers = {name: json_number(value) for name, value in metrics.items()}
         return {
             "run": run.name,
             "run_id": run.id,
@@ -193,16 +245,19 @@ class _SaveJob:
             **{name: numbers[name] for name in ("loss", "val_loss") if name in numbers},
         }
 
-    def _write(self, name: str, flat: FlatTree, context: Context, details: dict[str, JSON]) -> tuple[WriteReceipt, int]:
-        if not isinstance(flat.tree, dict):
-            raise ConfigurationError("the state to save must be a mapping of names to objects")
-        self._backend = backend = self.services.backends.open(name)
+    def _next_sequence(self) -> int:
         generation = self.state.generation  # if another process committed meanwhile, the commit finds that out
         if generation is None:
             current = self.services.records.get_run(self.state.record.id)
             generation = current.generation if current else 0
-        sequence = generation + 1
-        for new_id in self._ids(context, sequence):
+        return generation + 1
+
+    def _write(self, details: dict[str, JSON]) -> tuple[WriteReceipt, int]:
+        flat, backend, sequence = self._flat, self._backend, self._next_sequence()
+        assert backend is not None
+        if not isinstance(flat.tree, dict):
+            raise ConfigurationError("the state to save must be a mapping of names to objects")
+        for new_id in [self._chosen] if self._chosen else self._ids(self._context, sequence):
             self.operation.about(new_id)
             self._written = new_id
             try:
@@ -210,7 +265,10 @@ class _SaveJob:
                 return backend.write(payload), sequence
             except CheckpointExistsError:  # stored and not recorded: left by a process that died before its commit
                 self._written = None
-        raise CheckpointExistsError(f"every id tried for this save of {self.state.record.name} is stored already")
+        raise self._no_id()
+
+    def _no_id(self) -> CheckpointExistsError:
+        return CheckpointExistsError(f"every id tried for this save of {self.state.record.name} is stored already")
 
     def _ids(self, context: Context, sequence: int) -> Iterator[str]:
         """Yield unrecorded ids, one after another until one can be stored."""
@@ -335,21 +393,5 @@ class _SaveJob:
         return True
 
 
-def _numbers(metrics: object) -> dict[str, float]:
-    """Return metrics as plain numbers. Raises ``MetricError`` naming the one that is none, ``ConfigurationError``."""
-    if metrics is None:
-        return {}
-    if not isinstance(metrics, Mapping):
-        raise ConfigurationError(f"metrics is a {_kind(metrics)}: give a mapping, such as {{'val_loss': 0.1}}")
-    return {name: as_metric_value(name, value) for name, value in metrics.items()}
-
-
 def _kind(value: object) -> str:
     return type(value).__name__
-
-
-def _json_number(value: float) -> JSON:
-    """Return a number as JSON holds it losslessly: NaN and infinities as words."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value

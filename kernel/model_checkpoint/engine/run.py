@@ -118,7 +118,7 @@ class Run:
     ) -> str | None:
         """Save the remembered objects, updated by those given here; return the checkpoint's id, None if vetoed.
 
-        Every save of this version is durable when it returns, with ``wait=False`` too.
+        With ``wait=False`` it returns as soon as the state is copied; a failure is raised by the next call.
         """
         self._objects |= objects
         given = dict(self._objects)

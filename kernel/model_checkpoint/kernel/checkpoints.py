@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from model_checkpoint.checkpoint.delete import delete
 from model_checkpoint.checkpoint.load import LoadRequest, checked_depth, load, load_latest
 from model_checkpoint.checkpoint.resume import resume
-from model_checkpoint.checkpoint.save import SaveRequest, save
+from model_checkpoint.checkpoint.save import SaveRequest, save, save_later
+from model_checkpoint.checkpoint.saver import Saver
 from model_checkpoint.checkpoint.services import Services
 from model_checkpoint.checkpoint.verify import verify
 from model_checkpoint.checkpoint.which import Scope, resolve
+from model_checkpoint.common.numbers import checked_step
 from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, CollectReport, VerifyReport
 from model_checkpoint.kernel.backends import BackendSet
 from model_checkpoint.kernel.exclusive import Exclusive
@@ -33,6 +35,7 @@ class CheckpointOperations:
     records: HookedRecords
     backends: BackendSet
     _lock: Exclusive
+    _saver: Saver
     _session: RunSession | None
     _check_open: Callable[[], None]
     _scope: Callable[[], Scope]
@@ -54,12 +57,15 @@ class CheckpointOperations:
         backend: str | None = None,
         options: Mapping[str, object] | None = None,
         auto_best: bool = True,
+        wait: bool = True,
     ) -> str:
         """Save the state of `objects` and of all random streams; return the checkpoint's id once it is durable.
 
         Objects are modules, optimizers, anything with ``state_dict()``, arrays, tensors and nested plain values.
-        `tags` are labels or a mapping. Raises ``UnstorableStateError`` before anything is written, ``StorageError``,
-        ``OperationVetoed``, ``MetricError``, ``ConfigurationError``.
+        `tags` are labels or a mapping. Without `wait` the id is returned as soon as the state is copied, and a thread
+        writes it; at most two such saves are under way. Raises ``UnstorableStateError`` before anything is written,
+        ``StorageError``, ``OperationVetoed``, ``MetricError``, ``ConfigurationError``, and whatever an earlier
+        non-blocking save failed with that nobody has waited for.
         """
         request = SaveRequest(
             objects=objects,
@@ -78,9 +84,14 @@ class CheckpointOperations:
             self._check_open()
             session = self.current_run()
             session.try_flush()
-            record = save(self.services, session.state, request)
-            session.note_step(record.step)
-            return record.id
+            self._saver.raise_failure()
+            if wait:
+                self._saver.wait()
+                saved = save(self.services, session.state, request).id
+            else:
+                saved = save_later(self.services, session.state, request, self._saver)
+            session.note_step(checked_step(step, "step"))
+            return saved
 
     def load(
         self,
@@ -109,6 +120,7 @@ class CheckpointOperations:
         self._check_open()
         with self._lock:
             session = self.current_run()
+            self._saver.wait()
             report = resume(self.services, session.state, objects, verify=self.config.storage.verify)
             found = self.records.get_checkpoint(report.checkpoint_id) if report.checkpoint_id else None
             session.rewind(found, self._new_analyzer("metrics"))
@@ -125,28 +137,35 @@ class CheckpointOperations:
         self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
     ) -> CheckpointRecord | None:
         """Return the current run's (or, with none and with `all_runs`, anybody's) best checkpoint, or None."""
-        self._check_open()
+        self._settle()
         scope = Scope(metric_modes=self._metric_modes) if all_runs else self._scope()
         return scope.best(self.records, metric, mode)
 
     def query(self, query: str, *, limit: int | None = None) -> list[CheckpointRecord]:
         """Return checkpoints of all runs that match. Raises ``QuerySyntaxError`` that shows the position."""
-        self._check_open()
+        self._settle()
         return self.records.query_checkpoints(query, limit=limit)
 
     def checkpoint(self, which: str) -> CheckpointRecord:
         """Return what is known of a checkpoint. Raises ``CheckpointNotFoundError``."""
-        self._check_open()
+        self._settle()
         return resolve(self.records, which, self._scope())
 
     def checkpoints(self, *, tag: str | None = None, limit: int | None = None) -> list[CheckpointRecord]:
         """Return the checkpoints of the current run, or of the one that is planned, the newest first."""
-        self._check_open()
+        self._settle()
         return self._scope().newest(self.records, tag=tag, limit=limit)
 
     def wait(self, checkpoint_id: str) -> CheckpointRecord:
-        """Return the record of a save once it is durable. Every save of this version is durable when it returns."""
+        """Return the record of a save once it is durable. Raises what a non-blocking save of that id failed with."""
+        self._check_open()
+        self._saver.wait(checkpoint_id)
         return self.checkpoint(checkpoint_id)
+
+    @property
+    def pending_saves(self) -> tuple[str, ...]:
+        """The ids of the non-blocking saves that are not durable yet, the oldest first."""
+        return self._saver.pending()
 
     def checkpoint_path(self, which: str, *, format: str | None = None) -> Path:
         """Return a file of the checkpoint that other tools open; see `kernel.export`."""
@@ -161,8 +180,13 @@ class CheckpointOperations:
 
         Saves and loads of other threads and processes go on meanwhile.
         """
-        self._check_open()
+        self._settle()
         return self.backends.collect()
+
+    def _settle(self) -> None:
+        """Let every save that is under way become durable: what is asked for now is what there is then."""
+        self._check_open()
+        self._saver.wait()
 
     def _load_request(self, into: Mapping[str, object], strict: bool | str, verify: str | None) -> LoadRequest:
         return LoadRequest(into, strict, verify or self.config.storage.verify)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from model_checkpoint.errors import KernelError
@@ -21,14 +22,24 @@ class _Turn:
 
 
 class Exclusive:
-    """A lock that a thread may take again. Raises ``KernelError`` where waiting for it would never end."""
+    """A lock that a thread may take again. Raises ``KernelError`` where waiting for it would never end.
 
-    def __init__(self) -> None:
+    `barred` says that the calling thread may not have it: the one that finishes non-blocking saves, for which holders
+    of the lock wait.
+    """
+
+    def __init__(self, barred: Callable[[], bool] = lambda: False) -> None:
+        self._barred = barred
         self._lock = threading.RLock()
         self._turn: contextvars.ContextVar[_Turn | None] = contextvars.ContextVar("model_checkpoint_turn", default=None)
         self._taken: list[tuple[_Turn, contextvars.Token[_Turn | None]]] = []
 
     def __enter__(self) -> None:
+        if self._barred():
+            raise KernelError(
+                "a hook of a non-blocking save cannot save, or begin or end a run: it runs on the thread that finishes"
+                " such saves. Save with wait=True, or leave it to the training's own thread"
+            )
         if not self._lock.acquire(blocking=False):
             turn = self._turn.get()
             if turn is not None and turn.held:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from model_checkpoint.checkpoint.saver import Saver
 from model_checkpoint.checkpoint.services import Operation
 from model_checkpoint.checkpoint.which import Scope, checked_mode
 from model_checkpoint.common.fsops import FsOps
@@ -50,7 +51,8 @@ class Kernel(CheckpointOperations):
         self._analyzers: dict[str, Analyzer] = {}
         self._session: RunSession | None = None
         self._plan: dict[str, Any] = {}
-        self._lock = Exclusive()
+        self._saver = Saver()
+        self._lock = Exclusive(barred=lambda: self._saver.is_own_thread)
         self._closed = False
 
     @classmethod
@@ -196,6 +198,7 @@ class Kernel(CheckpointOperations):
         if os.getpid() != self.pid:  # the run is the parent's
             return
         with self._lock:  # not in the middle of a save
+            self._saver.wait()
             session.end(status, reason)
 
     @property
@@ -225,6 +228,7 @@ class Kernel(CheckpointOperations):
     ) -> None:
         """Record metrics on the current run. Raises ``MetricError``."""
         self._check_open()
+        self._saver.raise_failure()
         self.current_run().log(values, step=step, epoch=epoch, tags=tags)
 
     def aggregated_metrics(self) -> dict[str, MetricAggregate]:
@@ -248,10 +252,12 @@ class Kernel(CheckpointOperations):
         """End the current run, release everything. Closing twice, or in a forked child, does nothing."""
         if os.getpid() != self.pid:
             return
+        self._saver.wait()
         self.hooks.flush(DRAIN_S)  # what they still log belongs to the run; before the lock, which they may want
         with contextlib.ExitStack() as ends, self._lock:  # each of the ends comes about, whatever fails before it
             if self._closed:
                 return
+            ends.callback(self._saver.raise_failure)
             ends.callback(open_kernels.print_failed_hooks, self.hooks)
             ends.callback(open_kernels.remove, self)
             ends.callback(self.records.close)
@@ -270,6 +276,9 @@ class Kernel(CheckpointOperations):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         status, reason = open_kernels.outcome(error)
+        if error is not None:
+            self._saver.wait()
+            self._saver.log_failures()
         self.close(status=status, reason=reason)
 
     def _check_open(self) -> None:

@@ -4,8 +4,8 @@
 
     one collector at a time (trash/lock); it takes over whatever a dead one left in trash
     needed      the manifests that are there; one that cannot be read stops everything: nothing is deleted then
-    repack      a pack with much in it that nobody needs, or that another pack has too: its needed part is written anew,
-                checked against the digests while it is read, and durable before the old pack moves
+    repack      a pack with much in it that nobody needs, or that another pack has too, and small packs together: what
+                is needed is read, checked, written anew, made durable, and read back before the old pack moves
     trash       packs that nobody needs, by rename; fsync of both folders
     wait        for the saves that were under way at that moment
     decide      read the manifests again: what they need goes back, the rest is removed
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_checkpoint.common.clock import Stopwatch
@@ -31,8 +31,8 @@ from model_checkpoint.storage.safetensors_file import DTYPES
 from model_checkpoint.storage.vault.catalog import Catalog
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
-from model_checkpoint.storage.vault.pack import PackHeader, is_pack_name, pack_name
-from model_checkpoint.storage.vault.pack_read import open_pack
+from model_checkpoint.storage.vault.pack import PackTensor, is_pack_name, pack_name
+from model_checkpoint.storage.vault.pack_read import damaged, open_pack
 from model_checkpoint.storage.vault.pack_write import PackWriter
 from model_checkpoint.storage.workspace import Workspace, Writer
 
@@ -43,13 +43,32 @@ _WORDS = {word: dtype for dtype, (word, _) in DTYPES.items()}
 _PAUSE_S = 0.01
 
 
+MERGE_NBYTES = 4 * 1024 * 1024
+"""A pack smaller than this is merged with others, once there are `MERGE_COUNT` of them."""
+MERGE_COUNT = 64
+_MERGED_NBYTES = 64 * 1024 * 1024
+_MOST_MERGED = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """A pack and what of it is to be kept."""
+
+    name: str
+    tensors: tuple[PackTensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
 @dataclass(slots=True)
 class _Plan:
     """What is to become of the packs."""
 
     unneeded: list[str] = field(default_factory=list)
-    thin: list[tuple[str, PackHeader, set[str]]] = field(default_factory=list)
-    """Packs to write anew: name, header, and the digests of what is needed of each."""
+    rewritten: list[list[_Pack]] = field(default_factory=list)
+    """Packs to write anew, those in one list into one."""
 
 
 class Collector:
@@ -76,12 +95,13 @@ class Collector:
             return CollectReport((), 0)
         try:
             self._sweep(workspace)
+            needed = self._needed()
             self._forget()
             self._catalog.reconcile()
-            plan = self._plan(self._needed())
+            plan = self._plan(needed)
             with self._intents.announced(writer):  # what is written anew has no manifest that names it: we need it
-                rewritten = [self._rewrite(writer, *thin) for thin in plan.thin]
-            self._to_trash([*plan.unneeded, *(name for name in rewritten if name)])
+                replaced = [name for group in plan.rewritten for name in self._rewrite(writer, group)]
+            self._to_trash([*plan.unneeded, *replaced])
             self._decide()
         finally:
             held.close()
@@ -118,51 +138,73 @@ class Collector:
         return needed
 
     def _plan(self, needed: set[str]) -> _Plan:
-        plan, homes = _Plan(), set[str]()
+        plan, homes, small = _Plan(), dict[str, str](), list[_Pack]()
         for name in self._catalog.names():
             try:
-                header = self._catalog.header(name)
+                tensors = self._catalog.header(name).tensors
             except FileNotFoundError:
                 continue
             except IntegrityError:  # nothing relies on a pack that cannot be read, and who looks after it is a person
                 continue
-            own = {tensor.sha256 for tensor in header.tensors} & needed
-            fresh = own - homes
-            homes |= own
-            nbytes = sum(tensor.nbytes for tensor in header.tensors)
-            kept = sum(tensor.nbytes for tensor in header.tensors if tensor.sha256 in fresh)
-            if not fresh:
+            own = [tensor for tensor in tensors if tensor.sha256 in needed]
+            kept = _Pack(name, tuple(t for t in own if t.sha256 not in homes or not self._is_sound(homes[t.sha256], t)))
+            homes |= {tensor.sha256: name for tensor in kept.tensors}
+            nbytes = sum(tensor.nbytes for tensor in tensors)
+            if not kept.tensors:
                 plan.unneeded.append(name)
-            elif fresh != own or nbytes - kept >= max(1, DEAD_SHARE * nbytes):
-                plan.thin.append((name, header, fresh))
+            elif len(kept.tensors) < len(own) or nbytes - kept.nbytes >= max(1, DEAD_SHARE * nbytes):
+                plan.rewritten.append([kept])
+            elif nbytes < MERGE_NBYTES:
+                small.append(kept)
+        if len(small) >= MERGE_COUNT:
+            plan.rewritten += _grouped(small)
         return plan
 
-    def _rewrite(self, writer: Writer, name: str, header: PackHeader, kept: set[str]) -> str | None:
-        """Write the needed part of a pack anew; return the old one's name, or None where it must stay."""
-        with contextlib.suppress(FileNotFoundError):
+    def _is_sound(self, name: str, tensor: PackTensor) -> bool:
+        """Say whether that pack holds the bytes of a tensor that another one has too, so that this one may drop it."""
+        try:
             pack = open_pack(self._fs, self._catalog.packs / name)
-            try:
-                wanted = [tensor for tensor in header.tensors if tensor.sha256 in kept]
-                buffers = {
-                    number: Buffer(tensor.name, _WORDS[tensor.dtype], tensor.shape, pack.memory(tensor))
-                    for number, tensor in enumerate(wanted)
-                }
-                temp = writer.path("repack")
-                written = self._packs.write(temp, buffers, _Nothing())
-            finally:
-                pack.close()
-            if written.header is None:
-                return None
-            right = all(written.identities[number].sha256 == tensor.sha256 for number, tensor in enumerate(wanted))
-            if not right:  # the old pack is damaged: it stays for `verify` to find
-                self._fs.unlink(temp)
-                return None
-            new = pack_name(written.header.digest)
-            self._fs.rename(temp, self._catalog.packs / new)
-            self._fs.sync_dir(self._catalog.packs)
-            self._catalog.enter(new, written.header)
-            return name
-        return None
+        except (FileNotFoundError, IntegrityError):
+            return False
+        try:
+            return not damaged([(pack, pack.tensors[tensor.sha256])], "full")
+        except (OSError, KeyError):
+            return False
+        finally:
+            pack.close()
+
+    def _rewrite(self, writer: Writer, group: Sequence[_Pack]) -> list[str]:
+        """Write what is needed of some packs into a new one; return the names of those that it replaces."""
+        with contextlib.ExitStack() as ends:
+            buffers: list[Buffer] = []
+            for old in group:
+                try:
+                    pack = open_pack(self._fs, self._catalog.packs / old.name)
+                except (FileNotFoundError, IntegrityError):
+                    return []
+                ends.callback(pack.close)
+                buffers += [Buffer(t.name, _WORDS[t.dtype], t.shape, pack.memory(t)) for t in old.tensors]
+                if damaged([(pack, tensor) for tensor in old.tensors], "full"):  # it stays, for `verify` to find
+                    return []
+            wanted = [tensor for old in group for tensor in old.tensors]
+            temp = writer.path("repack")
+            written = self._packs.write(temp, dict(enumerate(_renamed(buffers))), _Nothing())
+        if written.header is None or len(written.identities) < len(wanted):
+            self._fs.unlink(temp)
+            return []
+        new = self._catalog.packs / pack_name(written.header.digest)
+        self._fs.rename(temp, new)
+        self._fs.sync_dir(new.parent)
+        copy = open_pack(self._fs, new)
+        try:
+            whole = all(tensor.sha256 in copy.tensors for tensor in wanted)
+            if not whole or damaged([(copy, tensor) for tensor in copy.tensors.values()], "full"):
+                self._catalog.set_aside(new)
+                return []
+        finally:
+            copy.close()
+        self._catalog.enter(new.name, written.header)
+        return [old.name for old in group]
 
     def _to_trash(self, names: Iterable[str]) -> None:
         moved = False
@@ -210,6 +252,31 @@ class Collector:
         self._nbytes += self._fs.size(path) or 0
         self._fs.unlink(path)
         self._removed.append(self._layout.relative(path))
+
+
+def _grouped(packs: Sequence[_Pack]) -> list[list[_Pack]]:
+    """Return the packs in groups that are written into one pack each: neighbours in time, which end together."""
+    groups: list[list[_Pack]] = []
+    nbytes = _MERGED_NBYTES
+    for pack in packs:
+        if nbytes + pack.nbytes > _MERGED_NBYTES or len(groups[-1]) >= _MOST_MERGED:
+            groups.append([])
+            nbytes = 0
+        groups[-1].append(pack)
+        nbytes += pack.nbytes
+    return [group for group in groups if len(group) > 1]
+
+
+def _renamed(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
+    """Yield the buffers, each with a name of its own: those of several packs share theirs."""
+    taken: set[str] = set()
+    for buffer in buffers:
+        name, number = buffer.name, 1
+        while name in taken:
+            number += 1
+            name = f"{buffer.name}~{number}"
+        taken.add(name)
+        yield buffer if name == buffer.name else replace(buffer, name=name)
 
 
 class _Nothing:

@@ -12,13 +12,13 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import xxhash
 
 from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.common.parallel import in_parallel
 from model_checkpoint.errors import IntegrityError
 from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, header_nbytes, malformed, parse
 
@@ -71,25 +71,28 @@ def open_pack(fs: FsOps, path: Path) -> OpenPack:
         raise
 
 
-def damaged(wanted: Sequence[tuple[OpenPack, PackTensor]], depth: str) -> Iterator[tuple[OpenPack, PackTensor, str]]:
-    """Yield the tensors whose bytes are not what their digest says, with the digest that they have.
+def damaged(wanted: Sequence[tuple[OpenPack, PackTensor]], depth: str) -> list[tuple[OpenPack, PackTensor, str]]:
+    """Return the tensors whose bytes are not what their digest says, with the digest that they have.
 
     `depth` is ``fast`` (xxh3-128) or ``full`` (SHA-256). Large reads are spread over the processor's cores.
     """
+    waiting = iter(sorted(wanted, key=lambda item: -item[1].nbytes))  # the largest first: no core ends with it alone
+    lock, found = threading.Lock(), list[tuple[OpenPack, PackTensor, str]]()
 
-    def check(item: tuple[OpenPack, PackTensor]) -> tuple[OpenPack, PackTensor, str] | None:
-        pack, tensor = item
-        expected = tensor.sha256 if depth == "full" else tensor.xxh3
-        actual = pack.digest(tensor, depth)
-        return None if actual == expected else (pack, tensor, actual)
+    def check() -> None:
+        while True:
+            with lock:
+                item = next(waiting, None)
+            if item is None:
+                return
+            pack, tensor = item
+            actual = pack.digest(tensor, depth)
+            if actual != (tensor.sha256 if depth == "full" else tensor.xxh3):
+                found.append((pack, tensor, actual))
 
-    workers = min(os.cpu_count() or 1, 16)
-    if workers == 1 or sum(tensor.nbytes for _, tensor in wanted) < _SMALL_NBYTES:
-        yield from (found for found in map(check, wanted) if found is not None)
-        return
-    ordered = sorted(wanted, key=lambda item: -item[1].nbytes)  # the largest first: no core is left with it at the end
-    with ThreadPoolExecutor(workers, thread_name_prefix="mce-verify") as pool:
-        yield from (found for found in pool.map(check, ordered) if found is not None)
+    nbytes = sum(tensor.nbytes for _, tensor in wanted)
+    in_parallel(check, 1 if nbytes < _SMALL_NBYTES else min(os.cpu_count() or 1, 16))
+    return found
 
 
 def _mapped(descriptor: int, nbytes: int) -> mmap.mmap:

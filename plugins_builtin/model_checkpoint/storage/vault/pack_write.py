@@ -18,7 +18,6 @@ import mmap
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -27,6 +26,7 @@ import numpy as np
 import xxhash
 
 from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.common.parallel import in_parallel
 from model_checkpoint.contracts import Buffer
 from model_checkpoint.errors import StorageFullError, TornSnapshotError
 from model_checkpoint.storage.safetensors_file import DTYPES
@@ -144,6 +144,7 @@ class _Job:
         self._file: IO[bytes] | None = None
         self._segments: Segments | None = None
         self._broken = threading.Event()
+        self._cause: BaseException | None = None
         self._turn = threading.Condition()
         self._next = self._placed = 0
         self._new: dict[tuple[str, int], _New] = {}
@@ -181,19 +182,10 @@ class _Job:
 
     def _work_in_threads(self) -> None:
         threads = min(_MOST_THREADS, (os.cpu_count() or 1) + 2, len(self._order))
-        if self._nbytes < SMALL_NBYTES or threads < 2:
-            self._work()
-            return
-        with ThreadPoolExecutor(threads, thread_name_prefix="mce-write") as pool:
-            futures = [pool.submit(self._work) for _ in range(threads)]
-            try:
-                errors = [error for future in futures if (error := future.exception()) is not None]
-            except BaseException:  # Ctrl-C: the threads stop at their next piece
-                self._break_off()
-                raise
-        errors.sort(key=lambda error: isinstance(error, BrokenOff))  # the cause first
-        if errors:
-            raise errors[0]
+        try:
+            in_parallel(self._work, threads if self._nbytes >= SMALL_NBYTES else 1)
+        except BrokenOff:
+            raise self._cause or BrokenOff from None
 
     def _break_off(self) -> None:
         self._broken.set()
@@ -213,7 +205,9 @@ class _Job:
                 identity = self._store(number, buffer)
                 if identity is not None:
                     self._identities[position] = identity
-        except BaseException:
+        except BaseException as error:  # Ctrl-C too: the others stop at their next piece
+            if not isinstance(error, BrokenOff):
+                self._cause = error
             self._break_off()
             raise
 

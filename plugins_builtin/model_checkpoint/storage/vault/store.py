@@ -329,7 +329,7 @@ class VaultStore:
                     raise failure or error from None
                 if depth not in _READING:
                     return located
-                wrong = list(damaged(_distinct(located), depth))
+                wrong = damaged(_distinct(located), depth)
                 if not wrong:
                     return located
                 skip |= {(pack.path, tensor.sha256) for pack, tensor, _ in wrong}
