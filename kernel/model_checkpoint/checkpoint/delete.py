@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.services import Operation, Services, path_or_none
-from model_checkpoint.errors import CheckpointNotFoundError
+from model_checkpoint.errors import CheckpointNotFoundError, ProtectedCheckpointError
 from model_checkpoint.hooks import HookEvent
 
 if TYPE_CHECKING:
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def delete(services: Services, record: CheckpointRecord, reason: str) -> int:
-    """Delete a checkpoint and return the bytes freed. Raises ``OperationVetoed``, ``StorageError``."""
+    """Delete a checkpoint and return the bytes freed. Raises ``OperationVetoed``, ``StorageError``.
+
+    Raises ``ProtectedCheckpointError`` for one that is pinned or has an alias.
+    """
+    if record.pinned or record.aliases:
+        why = "it is pinned" if record.pinned else f"the alias {record.aliases[0]!r} leads to it"
+        raise ProtectedCheckpointError(f"checkpoint {record.id} was not deleted: {why}. Take that back first")
     operation = Operation(services)
     operation.about(record)
     backend, freed = services.backends.open(record.backend), 0

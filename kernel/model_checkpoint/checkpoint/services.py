@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
+from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.ids import random_id
+from model_checkpoint.contracts import Mark
 from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         Analyzer,
         CheckpointRecord,
         FrameworkAdapter,
+        MarkKeeper,
         RecordStore,
         RunRecord,
         StorageBackend,
@@ -139,7 +142,12 @@ class RunState:
 def mark_damaged(services: Services, checkpoint_id: str, damage: str) -> None:
     """Write or clear the mark. Where that cannot be done a warning says so: the damage itself is what must be told."""
     try:
+        record = services.records.get_checkpoint(checkpoint_id)
         services.records.mark_damaged(checkpoint_id, damage)
+        if record is not None and bool(record.damage) != bool(damage):
+            backend = services.backends.open(record.backend)
+            if backend.capabilities.keeps_marks:
+                cast("MarkKeeper", backend).add_mark(Mark(checkpoint_id, "damage", "", damage or None, now_s()))
     except CheckpointEngineError as error:
         _log.warning("checkpoint %s could not be marked (%s): %s", checkpoint_id, damage or "sound again", error)
 

@@ -1,4 +1,4 @@
-"""Finds the checkpoint that a short word means: an id, ``latest``, ``best:val_loss``, ``tag:candidate``."""
+"""Finds the checkpoint that a short word means: an id, an alias, ``latest``, ``best:val_loss``, ``tag:candidate``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError,
 if TYPE_CHECKING:
     from model_checkpoint.contracts import CheckpointRecord, RecordStore, RunRecord
 
-_HOW = "an id, 'latest', 'best:<metric>' or 'tag:<tag>'"
+_HOW = "an id, an alias, 'latest', 'best:<metric>' or 'tag:<tag>'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class Scope:
             home, name = records.get_experiment(experiment), f"experiment {experiment!r}"
             return cls(experiment_id=home.id if home else "", name=name, metric_modes=metric_modes)
         return cls(metric_modes=metric_modes)
+
+    def experiment(self, records: RecordStore) -> str | None:
+        """Return the id of the experiment that this is in, or None for all of them."""
+        run = records.get_run(self.run_id) if self.run_id and self.experiment_id is None else None
+        return run.experiment_id if run else self.experiment_id
 
     def newest(
         self, records: RecordStore, *, tag: str | None = None, damaged: bool = True, limit: int | None = None
@@ -84,7 +89,7 @@ def resolve(records: RecordStore, which: object, scope: Scope) -> CheckpointReco
             _refuse_unknown_metric(records, scope, metric)
         found = [best] if best else []
     else:
-        record = records.get_checkpoint(which)
+        record = records.get_checkpoint(which) or records.find_alias(which, experiment_id=scope.experiment(records))
         found = [record] if record else []
     if found:
         return found[0]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TensorView,
         TypedLeaf,
     )
+    from model_checkpoint.contracts.marks import MARK_KINDS, Mark, MarkKeeper
     from model_checkpoint.contracts.ranks import RankGroup
     from model_checkpoint.contracts.records import (
         BestFlag,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         StorageBackend,
         StorageBackendDescriptor,
         StorageCapabilities,
+        StoredCheckpoint,
         StoredFile,
         VerifyReport,
         WriteReceipt,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEPTHS",
     "JSON",
+    "MARK_KINDS",
     "Analyzer",
     "AnalyzerDescriptor",
     "BestFlag",
@@ -60,6 +63,8 @@ __all__ = [
     "ExperimentRecord",
     "FrameworkAdapter",
     "FrameworkAdapterDescriptor",
+    "Mark",
+    "MarkKeeper",
     "MetricAggregate",
     "MetricPoint",
     "Mismatches",
@@ -71,6 +76,7 @@ __all__ = [
     "StorageBackend",
     "StorageBackendDescriptor",
     "StorageCapabilities",
+    "StoredCheckpoint",
     "StoredFile",
     "TensorView",
     "TypedLeaf",
@@ -82,10 +88,11 @@ _NAMES = {
     "state": "JSON Buffer CheckpointPayload",
     "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
     " RunRecord RunStatus",
-    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredFile"
-    " VerifyReport WriteReceipt",
+    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredCheckpoint"
+    " StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
     "descriptor": "Descriptor",
+    "marks": "MARK_KINDS Mark MarkKeeper",
     "ranks": "RankGroup",
     "analysis": "Analyzer AnalyzerDescriptor MetricAggregate",
 }

@@ -19,6 +19,8 @@ The rules, numbered as ``model_checkpoint.testing.RecordStoreTests`` tests them:
 11. Opening a store from a newer version raises ``SchemaVersionError``; one from an older version is migrated. Several
     processes may open a new store at once.
 12. All methods may be called from several threads and processes at once.
+13. The last ``mark`` of a kind and name holds, and is part of the checkpoint's record; None takes it back.
+14. ``restore_run`` and ``commit_checkpoint`` bring back what a record store that was lost had.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from model_checkpoint.contracts.marks import Mark
 from model_checkpoint.contracts.state import JSON
 
 
@@ -102,6 +105,11 @@ class CheckpointRecord:
     metadata: Mapping[str, JSON] = field(default_factory=dict)
     damage: str = ""
     """Empty, or what a verification found."""
+    pinned: bool = False
+    """Kept, whatever a policy would drop."""
+    note: str = ""
+    aliases: tuple[str, ...] = ()
+    """Names that lead to it within its experiment, sorted."""
     best_for: tuple[str, ...] = ()
     """Metrics by which it is its run's best at this moment, sorted."""
 
@@ -230,6 +238,18 @@ class RecordStore(Protocol):
 
     def mark_damaged(self, checkpoint_id: str, damage: str) -> None:
         """Remember what a verification found; an empty `damage` clears the mark."""
+
+    def mark(self, mark: Mark) -> None:
+        """Let a mark hold, in place of an earlier one of its kind and name. Raises ``CheckpointNotFoundError``."""
+
+    def find_alias(self, name: str, *, experiment_id: str | None = None) -> CheckpointRecord | None:
+        """Return the newest checkpoint with that alias, or None."""
+
+    def restore_run(self, run: RunRecord) -> None:
+        """Write a run under its own id and name, or bring the one that has this id to ``run.generation``.
+
+        Raises ``InvalidNameError`` where another run has the name.
+        """
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         """Remove the row. Raises ``CheckpointNotFoundError``."""

@@ -29,13 +29,13 @@ The rules, numbered as ``model_checkpoint.testing.StorageBackendTests`` tests th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.contracts.state import CheckpointPayload
+from model_checkpoint.contracts.state import JSON, CheckpointPayload
 
 DEPTHS = ("stat", "header", "fast", "full")
 """How deep a check goes: the files are there; structure and metadata are right; every byte has its fast digest; every
@@ -50,6 +50,8 @@ class StorageCapabilities:
     """A checkpoint survives the process, and a power cut, once ``write`` returned."""
     file_suffix: str | None
     """Suffix of the one file that other tools open (``.pt``, ``.safetensors``), or None where there is none."""
+    keeps_marks: bool = False
+    """It is a ``MarkKeeper`` too."""
     depths: tuple[str, ...] = ("full",)
     """Those of `DEPTHS` that it tells apart. Asked for another one, it checks the next deeper one that it has."""
 
@@ -80,6 +82,20 @@ class WriteReceipt:
     nbytes_written: int
     """Bytes that went to storage, structure included."""
     files: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """What is known of a stored checkpoint without reading its tensors."""
+
+    checkpoint_id: str
+    digest: str
+    """As its `WriteReceipt` gave it."""
+    nbytes: int
+    """Bytes of its tensors."""
+    metadata: Mapping[str, JSON]
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    """By name, something equal for equal content: a digest. Empty where the backend knows none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,9 @@ class StorageBackend(Protocol):
 
     def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
         """Check and report. Raises only ``CheckpointNotFoundError``, for an id that was never written."""
+
+    def describe(self, checkpoint_id: str) -> StoredCheckpoint:
+        """Return what is known without reading tensors. Raises ``CheckpointNotFoundError``, ``IntegrityError``."""
 
     def holds(self, checkpoint_id: str) -> bool:
         """Say whether the id is that of a committed checkpoint."""

@@ -30,6 +30,7 @@ Messages say what happened, to what, what was found, and what to do; several pro
     │   ├── UnstorableStateError (TypeError)        a leaf that cannot be stored, with its path
     │   ├── StateDecodeError (ValueError)           a stored tree that this process cannot rebuild
     │   ├── StateMismatchError (ValueError)         the state does not fit the objects given; nothing was changed
+    │   ├── ProtectedCheckpointError                one that is pinned or has an alias is not deleted
     │   ├── PartialRestoreError (RuntimeError)      a restore broke off half-way; names what was overwritten
     │   ├── CheckpointNotFoundError (LookupError)   no such checkpoint
     │   ├── CheckpointExistsError (FileExistsError) an id is never written twice
@@ -59,6 +60,7 @@ from model_checkpoint.errors.checkpoint import (
     MetricError,
     NothingToResumeError,
     PartialRestoreError,
+    ProtectedCheckpointError,
     StateDecodeError,
     StateMismatchError,
     UnstorableStateError,
@@ -129,6 +131,7 @@ __all__ = [
     "PluginConflictError",
     "PluginError",
     "PluginLoadError",
+    "ProtectedCheckpointError",
     "QuerySyntaxError",
     "RecordStoreBusyError",
     "RecordStoreDamagedError",

@@ -23,6 +23,10 @@ class UnstorableStateError(CheckpointError, TypeError):
         super().__init__(f"the state cannot be stored; nothing was written:{bullet_list(lines)}")
 
 
+class ProtectedCheckpointError(CheckpointError):
+    """A checkpoint that is pinned, or that an alias leads to, is not deleted."""
+
+
 class StateDecodeError(CheckpointError, ValueError):
     """A stored tree names something that this process cannot rebuild."""
 

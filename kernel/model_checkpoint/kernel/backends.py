@@ -58,6 +58,10 @@ class BackendSet:
                 return name
         return None
 
+    def stored(self) -> list[str]:
+        """Return the names of the backends that have something stored here, and of those that are open."""
+        return [name for name in self._descriptors.names() if name in self._open or (self._root / name).is_dir()]
+
     def collect(self) -> CollectReport:
         """Let every backend that was opened, and the default one, remove what no checkpoint needs."""
         self.open(self._default)

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.delete import delete
+from model_checkpoint.checkpoint.details import checked_tags
 from model_checkpoint.checkpoint.load import LoadRequest, checked_depth, load, load_latest
+from model_checkpoint.checkpoint.marks import mark, move_alias
+from model_checkpoint.checkpoint.rebuild import RebuildReport, confirm, is_unconfirmed, rebuild
 from model_checkpoint.checkpoint.resume import resume
 from model_checkpoint.checkpoint.save import SaveRequest, save, save_later
 from model_checkpoint.checkpoint.saver import Saver
@@ -174,6 +177,59 @@ class CheckpointOperations:
     def delete(self, which: str, *, reason: str = "asked for") -> int:
         """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
         return delete(self.services, self.checkpoint(which), reason)
+
+    def pin(self, which: str) -> None:
+        """Keep a checkpoint, whatever a policy would drop, and refuse to delete it."""
+        self._mark(which, "pin")
+
+    def unpin(self, which: str) -> None:
+        """Take a pin back."""
+        self._mark(which, "pin", value=None)
+
+    def tag(self, which: str, tags: Iterable[str] | Mapping[str, str | None]) -> None:
+        """Add tags to a checkpoint: labels, or a mapping in which None takes one away."""
+        record = self.checkpoint(which)
+        given = dict(tags) if isinstance(tags, Mapping) else tags
+        removed = [name for name, value in given.items() if value is None] if isinstance(given, dict) else []
+        kept = {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+        wanted: dict[str, str | None] = {**checked_tags(kept), **dict.fromkeys(removed)}
+        for name, value in wanted.items():
+            mark(self.services, record, "tag", name, value)
+
+    def note(self, which: str, text: str) -> None:
+        """Write a note on a checkpoint, in place of an earlier one; an empty one takes it away."""
+        self._mark(which, "note", value=text or None)
+
+    def alias(self, name: str, which: str | None) -> None:
+        """Let `name` lead to a checkpoint within its experiment, as ``load(name)`` does; None takes it away.
+
+        A hook on ``on_alias_change`` may veto. Raises ``InvalidNameError``, ``OperationVetoed``.
+        """
+        record = self.checkpoint(which) if which is not None else None
+        self._settle()
+        move_alias(self.services, name, record, self._scope().experiment(self.records))
+
+    def _mark(self, which: str, kind: str, *, value: str | None = "") -> None:
+        mark(self.services, self.checkpoint(which), kind, value=value)
+
+    def rebuild(self) -> RebuildReport:
+        """Record every stored checkpoint that is not recorded, with its run, metrics and marks.
+
+        For who has lost the record store. Afterwards no policy drops a checkpoint before `confirm_rebuild`.
+        """
+        self._settle()
+        return rebuild(self.services, self.backends.stored())
+
+    def confirm_rebuild(self) -> None:
+        """Say that rebuilt records are what they should be."""
+        self._check_open()
+        confirm(self.services)
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether records were rebuilt and nobody has called `confirm_rebuild`."""
+        self._check_open()
+        return is_unconfirmed(self.services)
 
     def collect(self) -> CollectReport:
         """Remove from storage what no checkpoint needs, such as what deleted ones leave. Raises ``StorageError``.

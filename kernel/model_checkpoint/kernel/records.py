@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CheckpointRecord,
         EventRecord,
         ExperimentRecord,
+        Mark,
         MetricPoint,
         RecordStore,
         RunRecord,
@@ -154,6 +155,15 @@ class HookedRecords:
 
     def mark_damaged(self, checkpoint_id: str, damage: str) -> None:
         self._write("checkpoints", "mark", [checkpoint_id], lambda: self._store.mark_damaged(checkpoint_id, damage))
+
+    def mark(self, mark: Mark) -> None:
+        self._write("checkpoints", "mark", [mark], lambda: self._store.mark(mark))
+
+    def find_alias(self, name: str, *, experiment_id: str | None = None) -> CheckpointRecord | None:
+        return self._store.find_alias(name, experiment_id=experiment_id)
+
+    def restore_run(self, run: RunRecord) -> None:
+        self._write("runs", "restore", [run], lambda: self._store.restore_run(run))
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         self._write("checkpoints", "delete", [checkpoint_id], lambda: self._store.delete_checkpoint(checkpoint_id))

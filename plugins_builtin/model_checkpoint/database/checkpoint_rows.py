@@ -1,4 +1,4 @@
-"""Rows of checkpoints as records: one statement for the rows and three for each 500 of them, never one for each."""
+"""Rows of checkpoints as records: one statement for the rows and four for each 500 of them, never one for each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, select
 from model_checkpoint.contracts import CheckpointRecord
 from model_checkpoint.database.schema import (
     best_flags,
+    checkpoint_marks,
     checkpoint_metrics,
     checkpoint_tags,
     checkpoints,
@@ -35,12 +36,13 @@ def checkpoint_rows() -> Select[tuple[object, ...]]:
 
 
 def load_checkpoints(connection: Connection, statement: Select[tuple[object, ...]]) -> list[CheckpointRecord]:
-    """Run `statement` and complete its rows with their metrics, tags and best flags."""
+    """Run `statement` and complete its rows with their metrics, tags, marks and best flags."""
     rows = connection.execute(statement).all()
     keys = [row.key for row in rows]
     numbers = _metrics_of(connection, keys)
     tags = tags_of(connection, checkpoint_tags, keys)
     flags = _flags_of(connection, keys)
+    marks = _marks_of(connection, keys)
     return [
         CheckpointRecord(
             id=row.id,
@@ -61,6 +63,9 @@ def load_checkpoints(connection: Connection, statement: Select[tuple[object, ...
             tags=tags.get(row.key, {}),
             metadata=decode_json(row.metadata),
             damage=row.damage,
+            pinned="pin" in marks[row.key],
+            note=marks[row.key]["note"].get("", "") if "note" in marks[row.key] else "",
+            aliases=tuple(sorted(marks[row.key].get("alias", ()))),
             best_for=() if row.damage else tuple(sorted(flags.get(row.key, ()))),
         )
         for row in rows
@@ -74,6 +79,17 @@ def _metrics_of(connection: Connection, keys: Sequence[int]) -> dict[int, dict[s
         statement = select(table.checkpoint_key, table.name, table.value, table.exact)
         for key, name, value, exact in connection.execute(statement.where(table.checkpoint_key.in_(piece))):
             found[key][name] = decode_number(value, exact)
+    return found
+
+
+def _marks_of(connection: Connection, keys: Sequence[int]) -> dict[int, dict[str, dict[str, str]]]:
+    """Return the marks of each row by kind and name."""
+    found: dict[int, dict[str, dict[str, str]]] = defaultdict(dict)
+    table = checkpoint_marks.c
+    for piece in chunks(keys):
+        statement = select(table.checkpoint_key, table.kind, table.name, table.value)
+        for key, kind, name, value in connection.execute(statement.where(table.checkpoint_key.in_(piece))):
+            found[key].setdefault(kind, {})[name] = value
     return found
 
 

@@ -132,7 +132,7 @@ def _within(
 
 def mark_damaged(connection: Connection, checkpoint_id: str, damage: str) -> None:
     """Write or clear the mark, and settle the best flags anew. Raises ``CheckpointNotFoundError``."""
-    key = _key_of(connection, checkpoint_id)
+    key = key_of(connection, checkpoint_id)
     connection.execute(update(checkpoints).where(checkpoints.c.key == key).values(damage=damage))
     if damage:
         hand_on_flags(connection, key)
@@ -142,12 +142,13 @@ def mark_damaged(connection: Connection, checkpoint_id: str, damage: str) -> Non
 
 def delete_checkpoint(connection: Connection, checkpoint_id: str) -> None:
     """Hand on its best flags and remove the row, with its metrics and tags. Raises ``CheckpointNotFoundError``."""
-    key = _key_of(connection, checkpoint_id)
+    key = key_of(connection, checkpoint_id)
     hand_on_flags(connection, key)
     connection.execute(delete(checkpoints).where(checkpoints.c.key == key))
 
 
-def _key_of(connection: Connection, checkpoint_id: str) -> int:
+def key_of(connection: Connection, checkpoint_id: str) -> int:
+    """Return the store's own key of a checkpoint. Raises ``CheckpointNotFoundError``."""
     key: int | None = connection.scalar(select(checkpoints.c.key).where(checkpoints.c.id == checkpoint_id))
     if key is None:
         raise CheckpointNotFoundError(f"no checkpoint with id {checkpoint_id!r} is recorded")

@@ -82,6 +82,31 @@ def create_run(
     return record
 
 
+def restore_run(connection: Connection, run: RunRecord, tags: Mapping[str, str]) -> None:
+    """Write `run` under its own id, or bring the one that is there to its generation."""
+    if connection.execute(update(runs).where(runs.c.id == run.id).values(generation=run.generation)).rowcount:
+        return
+    owner = connection.scalar(select(experiments.c.key).where(experiments.c.id == run.experiment_id))
+    if owner is None:
+        raise RecordStoreError(f"there is no experiment with id {run.experiment_id!r}: ensure_experiment gives the id")
+    values = {
+        "id": run.id,
+        "name": _free(connection, run.name),
+        "experiment_key": owner,
+        "status": run.status.value,
+        "created_at_s": run.created_at_s,
+        "ended_at_s": run.ended_at_s,
+        "last_step": run.last_step,
+        "generation": run.generation,
+        "reason": run.reason,
+        "config": encode_json(run.config),
+        "environment": encode_json(run.environment),
+    }
+    key = connection.scalar(insert(runs).values(values).returning(runs.c.key))
+    assert key is not None
+    add_tags(connection, run_tags, key, tags)
+
+
 def _free(connection: Connection, name: str) -> str:
     if _taken(connection, name):
         raise InvalidNameError(f"a run named {name!r} exists already: choose another name, or resume that run")

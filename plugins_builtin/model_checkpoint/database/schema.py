@@ -4,6 +4,7 @@
 
     experiments --< runs --< checkpoints --< checkpoint_metrics   (with run and experiment, so that the best one of
          |            |            |---------< checkpoint_tags      either is one step down an index)
+         |            |            |---------< checkpoint_marks     pins, notes, aliases
          |            |            `-------- best_flags           one per run and metric
          |            |--< run_tags, run_params                   run_params: the config, flattened for queries
          |            |--< metrics                                every point, duplicates of a step included
@@ -37,7 +38,7 @@ from sqlalchemy import (
 
 from model_checkpoint.database.values import decode_text, encode_text
 
-VERSION = 1
+VERSION = 2
 VERSION_TABLE = "mce_schema_version"
 
 
@@ -197,6 +198,18 @@ def _tags(table: str, owner: str, owners: str) -> Table:
 experiment_tags = _tags("experiment_tags", "experiment_key", "experiments")
 run_tags = _tags("run_tags", "run_key", "runs")
 checkpoint_tags = _tags("checkpoint_tags", "checkpoint_key", "checkpoints")
+
+checkpoint_marks = Table(
+    "checkpoint_marks",
+    metadata,
+    _owner("checkpoint_key", "checkpoints", primary_key=True),
+    _text("kind", primary_key=True),
+    _text("name", primary_key=True),
+    _text("value"),
+    Index(None, "kind", "name"),
+    sqlite_with_rowid=False,
+)
+"""Pins, notes and aliases."""
 
 best_flags = Table(
     "best_flags",

@@ -18,12 +18,13 @@ from model_checkpoint.contracts import (
     CheckpointRecord,
     EventRecord,
     ExperimentRecord,
+    Mark,
     MetricPoint,
     RunRecord,
     RunStatus,
 )
 from model_checkpoint.database import best as ranking
-from model_checkpoint.database import checkpoints, runs, series
+from model_checkpoint.database import checkpoints, marks, runs, series
 from model_checkpoint.database.values import checked_tags
 from model_checkpoint.errors import ConfigurationError, RecordStoreError
 
@@ -188,6 +189,19 @@ class SqlRecordStore:
     def mark_damaged(self, checkpoint_id: str, damage: str) -> None:
         with self._write() as connection:
             checkpoints.mark_damaged(connection, checkpoint_id, damage)
+
+    def mark(self, mark: Mark) -> None:
+        with self._write() as connection:
+            marks.apply_mark(connection, mark)
+
+    def find_alias(self, name: str, *, experiment_id: str | None = None) -> CheckpointRecord | None:
+        with self._read() as connection:
+            return marks.find_alias(connection, name, experiment_id)
+
+    def restore_run(self, run: RunRecord) -> None:
+        wanted = checked_tags(run.tags)
+        with self._write() as connection:
+            runs.restore_run(connection, run, wanted)
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         with self._write() as connection:

@@ -15,6 +15,7 @@ from model_checkpoint.contracts import (
     CheckpointPayload,
     CollectReport,
     StorageCapabilities,
+    StoredCheckpoint,
     StoredFile,
     VerifyReport,
     WriteReceipt,
@@ -22,7 +23,16 @@ from model_checkpoint.contracts import (
 from model_checkpoint.errors import IntegrityError, MissingFileError, StorageError
 from model_checkpoint.storage.data_file import check_data, read_data
 from model_checkpoint.storage.layout import Layout
-from model_checkpoint.storage.manifest import MAX_NBYTES, Manifest, Place, StoredBuffer, compose, parse, state_text
+from model_checkpoint.storage.manifest import (
+    MAX_NBYTES,
+    Manifest,
+    Place,
+    StoredBuffer,
+    compose,
+    described,
+    parse,
+    state_text,
+)
 from model_checkpoint.storage.publishing import Publisher
 
 
@@ -106,6 +116,10 @@ class FileStore:
             return report
         with self._layout.undisturbed(checkpoint_id):
             return self._verify(checkpoint_id, expected_digest)
+
+    def describe(self, checkpoint_id: str) -> StoredCheckpoint:
+        """Return what the manifest says. Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``."""
+        return described(self._manifest(checkpoint_id, None))
 
     def holds(self, checkpoint_id: str) -> bool:
         """Say whether there is a manifest of that id. Raises ``StorageError``."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from model_checkpoint.common import leaves
 from model_checkpoint.common.digest import sha256_hex
-from model_checkpoint.contracts import JSON, CheckpointPayload, StoredFile
+from model_checkpoint.contracts import JSON, CheckpointPayload, StoredCheckpoint, StoredFile
 from model_checkpoint.errors import IntegrityError, StateDecodeError, StorageError, UnstorableStateError
 from model_checkpoint.storage.canonical_json import from_bytes, from_text, to_bytes, to_text
 
@@ -57,6 +57,13 @@ class Manifest:
     """The one data file; None in the vault, where each buffer's place names its own SHA-256."""
     nbytes: int
     """Of the manifest itself."""
+
+
+def described(manifest: Manifest) -> StoredCheckpoint:
+    """Return what a manifest says of its checkpoint."""
+    tensors = {each.name: str(each.place["sha256"]) for each in manifest.buffers if "sha256" in each.place}
+    nbytes = sum(buffer.nbytes for buffer in manifest.buffers)
+    return StoredCheckpoint(manifest.checkpoint_id, manifest.digest, nbytes, manifest.metadata, tensors)
 
 
 def state_text(payload: CheckpointPayload) -> str:

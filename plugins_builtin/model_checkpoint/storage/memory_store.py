@@ -14,12 +14,13 @@ from model_checkpoint.contracts import (
     CheckpointPayload,
     CollectReport,
     StorageCapabilities,
+    StoredCheckpoint,
     StoredFile,
     VerifyReport,
     WriteReceipt,
 )
 from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, IntegrityError
-from model_checkpoint.storage.manifest import compose, parse, state_text
+from model_checkpoint.storage.manifest import compose, described, parse, state_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class MemoryStore:
             return VerifyReport(checkpoint_id, False, error.expected, error.actual, stored.nbytes, (str(error),))
         digest = stored.manifest.splitlines()[-1].decode("ascii")
         return VerifyReport(checkpoint_id, True, digest, digest, stored.nbytes)
+
+    def describe(self, checkpoint_id: str) -> StoredCheckpoint:
+        """Return what the manifest says. Raises ``CheckpointNotFoundError``, ``IntegrityError``."""
+        stored = self._get(checkpoint_id)
+        return described(parse(stored.manifest, Path("memory", checkpoint_id), checkpoint_id, None))
 
     def holds(self, checkpoint_id: str) -> bool:
         """Say whether it is kept."""

@@ -31,6 +31,7 @@ from model_checkpoint.storage.safetensors_file import DTYPES
 from model_checkpoint.storage.vault.catalog import Catalog
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
+from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackTensor, is_pack_name, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged, open_pack
 from model_checkpoint.storage.vault.pack_write import PackWriter
@@ -80,10 +81,12 @@ class Collector:
         catalog: Catalog,
         intents: Intents,
         packs: PackWriter,
+        marks: Marks,
         fs: FsOps,
         wait_s: float = WAIT_S,
     ) -> None:
-        self._layout, self._catalog, self._intents, self._packs, self._fs = layout, catalog, intents, packs, fs
+        self._layout, self._catalog, self._intents, self._fs = layout, catalog, intents, fs
+        self._packs, self._marks = packs, marks
         self._wait_s = wait_s
         self._removed: list[str] = []
         self._nbytes = 0
@@ -113,9 +116,12 @@ class Collector:
         self._intents.living(self._intents.present())
 
     def _forget(self) -> None:
-        """Remove the manifests that `forget` moved to trash: from here on nobody takes that back."""
+        """Remove the manifests that `forget` moved to trash, and their marks: from here on nobody takes that back."""
         for name in self._fs.list_dir(self._layout.forgotten):
             self._remove(self._layout.forgotten / name)
+        for mark, _, path in self._marks.read():
+            if not self._layout.is_committed(mark.checkpoint_id):
+                self._remove(path)
 
     def _needed(self) -> set[str]:
         """Return the digests that manifests name. Raises ``IntegrityError``: where evidence is missing nothing goes."""

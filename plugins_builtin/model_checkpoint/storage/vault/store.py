@@ -14,7 +14,9 @@ from model_checkpoint.contracts import (
     Buffer,
     CheckpointPayload,
     CollectReport,
+    Mark,
     StorageCapabilities,
+    StoredCheckpoint,
     StoredFile,
     VerifyReport,
     WriteReceipt,
@@ -26,12 +28,21 @@ from model_checkpoint.errors import (
     MissingFileError,
     StorageError,
 )
-from model_checkpoint.storage.manifest import MAX_NBYTES, Manifest, StoredBuffer, compose, parse, state_text
+from model_checkpoint.storage.manifest import (
+    MAX_NBYTES,
+    Manifest,
+    StoredBuffer,
+    compose,
+    described,
+    parse,
+    state_text,
+)
 from model_checkpoint.storage.vault.catalog import Catalog, Found, Reader, Skip
 from model_checkpoint.storage.vault.collect import Collector
 from model_checkpoint.storage.vault.format_file import check_format, write_format
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
+from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackHeader, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged
 from model_checkpoint.storage.vault.pack_write import Identity, PackWriter
@@ -45,7 +56,9 @@ class VaultStore:
     """Keeps every distinct tensor once. Safe to use from threads and processes."""
 
     name = "vault"
-    capabilities = StorageCapabilities(durable=True, file_suffix=None, depths=("header", "fast", "full"))
+    capabilities = StorageCapabilities(
+        durable=True, file_suffix=None, keeps_marks=True, depths=("header", "fast", "full")
+    )
 
     def __init__(self, root: Path, fs: FsOps) -> None:
         self._fs = fs
@@ -53,6 +66,7 @@ class VaultStore:
         self._workspace = Workspace(root / "tmp", fs)
         self._intents = Intents(root / "intents", root / "tmp", fs)
         self._catalog = Catalog(root, fs)
+        self._marks = Marks(root / "marks", fs)
         self._packs = PackWriter(fs)
         self._remembered: dict[str, Identity] = {}
         self._expected_new: int | None = None
@@ -171,19 +185,40 @@ class VaultStore:
                 self._fs.unlink(kept)
         self._catalog.index.use(checkpoint_id, wanted)
 
+    def add_mark(self, mark: Mark) -> None:
+        """Keep a mark beside the manifest. Raises ``CheckpointNotFoundError``, ``StorageError``."""
+        digest = self._manifest(mark.checkpoint_id, None).digest
+        with typed_errors("marking", self._layout.manifest(mark.checkpoint_id)):
+            self._check_format(write=True)
+            self._marks.add(self._begin(), mark, digest)
+
+    def marks(self) -> Iterator[Mark]:
+        """Yield the marks of all stored checkpoints, the oldest first. Raises ``StorageError``."""
+        digests: dict[str, str] = {}
+        with typed_read_errors(self._layout.root):
+            for mark, digest, _ in self._marks.read():
+                if mark.checkpoint_id not in digests:
+                    with contextlib.suppress(CheckpointNotFoundError, IntegrityError):
+                        digests[mark.checkpoint_id] = self._manifest(mark.checkpoint_id, None).digest
+                if digests.get(mark.checkpoint_id) == digest:
+                    yield mark
+
     def collect(self) -> CollectReport:
         """Delete what no checkpoint needs; see `vault.collect`. Raises ``StorageError``."""
         with typed_errors("cleaning up", self._layout.root):
             self._check_format(gc=True)
             writer = self._begin()
-            return Collector(self._layout, self._catalog, self._intents, self._packs, self._fs).run(
-                writer, self._workspace
-            )
+            collector = Collector(self._layout, self._catalog, self._intents, self._packs, self._marks, self._fs)
+            return collector.run(writer, self._workspace)
 
     def list_ids(self) -> Iterator[str]:
         """Yield the ids of all committed checkpoints. Raises ``StorageError``."""
         with typed_read_errors(self._layout.manifests):
             return iter(self._layout.ids())
+
+    def describe(self, checkpoint_id: str) -> StoredCheckpoint:
+        """Return what the manifest says. Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``."""
+        return described(self._manifest(checkpoint_id, None))
 
     def holds(self, checkpoint_id: str) -> bool:
         """Say whether there is a manifest of that id. Raises ``StorageError``."""
