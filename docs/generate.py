@@ -21,7 +21,6 @@ STUB = ROOT / "kernel/model_checkpoint/hooks/contexts.pyi"
 PAGE = ROOT / "docs/events.md"
 
 AWAITED = {
-    "the model registry": ["on_alias_change"],
     "trends and thresholds": ["on_metric_threshold", "on_metric_trend"],
     "model selection": ["before_model_selection", "after_model_selection"],
     "early stopping": ["on_early_stop"],

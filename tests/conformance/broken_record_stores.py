@@ -138,6 +138,17 @@ class BelongsToOneThread(Whole):
             self.taken.release()
 
 
+class NeverTakesAMarkBack(Whole):
+    def mark(self, mark):
+        if mark.value is not None:
+            self.inner.mark(mark)
+
+
+class GivesRunsNewIds(Whole):
+    def restore_run(self, run):
+        self.inner.restore_run(replace(run, id=f"{run.id}-again"))
+
+
 BROKEN: dict[int, Callable[[str], RecordStore]] = {
     1: RoundsIntegers,
     2: NamesRunsAtRandom,
@@ -151,4 +162,6 @@ BROKEN: dict[int, Callable[[str], RecordStore]] = {
     10: AnswersNonsenseWithNothing,
     11: OpensWhatItDoesNotKnow,
     12: BelongsToOneThread,
+    13: NeverTakesAMarkBack,
+    14: GivesRunsNewIds,
 }

@@ -17,7 +17,7 @@ from model_checkpoint.testing.record_store import RecordStoreTests
 
 BROKEN = runpy.run_path(str(Path(__file__).with_name("broken_record_stores.py")))["BROKEN"]
 RULES = {int(number) for number in re.findall(r"^(\d+)\. ", records.__doc__ or "", flags=re.MULTILINE)}
-TESTS = {name: test for name, test in vars(RecordStoreTests).items() if name.startswith("test_")}
+TESTS = {name: getattr(RecordStoreTests, name) for name in dir(RecordStoreTests) if name.startswith("test_")}
 
 
 class Kit(RecordStoreTests):

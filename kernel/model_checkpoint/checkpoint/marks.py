@@ -51,7 +51,7 @@ def move_alias(services: Services, name: str, record: CheckpointRecord | None, e
         model_name="",
         old_checkpoint_id=old.id if old else None,
         new_checkpoint_id=record.id if record else None,
-        actor="",
+        actor="script",
     )
     if record is not None:
         mark(services, record, "alias", name)

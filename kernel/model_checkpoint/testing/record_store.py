@@ -53,9 +53,10 @@ from model_checkpoint.testing.record_samples import (
     new_run,
     rule,
 )
+from model_checkpoint.testing.record_store_marks import MarkTests
 
 
-class RecordStoreTests:
+class RecordStoreTests(MarkTests):
     """Subclass it and give `url`, `open_store` and `make_newer`: see the module's docstring."""
 
     shared: ClassVar[bool] = True

@@ -72,7 +72,9 @@ def test_a_mode_is_min_max_or_inferred() -> None:
 
 @pytest.mark.parametrize("which", [None, 3, b"latest", ["latest"]])
 def test_what_is_no_word_at_all_is_refused(memory_kernel: Kernel, which: Any) -> None:
-    with pytest.raises(ConfigurationError, match="names no checkpoint: give an id, 'latest', 'best:<metric>' or"):
+    with pytest.raises(
+        ConfigurationError, match="names no checkpoint: give an id, an alias, 'latest', 'best:<metric>'"
+    ):
         found(memory_kernel, which)
 
 
@@ -91,7 +93,7 @@ def test_what_is_not_found_is_answered_with_what_there_is(memory_kernel: Kernel)
         found(memory_kernel, saved[1] + "x")
     assert str(missed.value) == (
         f"no checkpoint '{saved[1]}x' in this record store. Did you mean '{saved[1]}'? There are 3 (1 of them damaged);"
-        f" the newest is '{saved[2]}'. Ask for an id, 'latest', 'best:<metric>' or 'tag:<tag>'"
+        f" the newest is '{saved[2]}'. Ask for an id, an alias, 'latest', 'best:<metric>' or 'tag:<tag>'"
     )
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint 'tag:no' in here"):
         found(memory_kernel, "tag:no", name="here")

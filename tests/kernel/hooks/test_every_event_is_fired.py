@@ -16,7 +16,6 @@ PORTIONS = (ROOT / "kernel/model_checkpoint", ROOT / "plugins_builtin/model_chec
 
 AWAITED: dict[str, list[str]] = runpy.run_path(str(ROOT / "docs/generate.py"))["AWAITED"]
 LANDS_IN = {
-    "the model registry": "plugins_builtin/model_checkpoint/tracking",
     "trends and thresholds": "plugins_builtin/model_checkpoint/analytics/trend.py",
     "model selection": "plugins_builtin/model_checkpoint/analytics/selection.py",
     "early stopping": "plugins_builtin/model_checkpoint/analytics/early_stopping.py",
