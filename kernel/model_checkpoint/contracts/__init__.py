@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
+    from model_checkpoint.contracts.codec import CodecDescriptor, WriteTensors
     from model_checkpoint.contracts.descriptor import Descriptor
     from model_checkpoint.contracts.framework import (
         FrameworkAdapter,
@@ -57,6 +58,7 @@ __all__ = [
     "Buffer",
     "CheckpointPayload",
     "CheckpointRecord",
+    "CodecDescriptor",
     "CollectReport",
     "Descriptor",
     "EventRecord",
@@ -82,6 +84,7 @@ __all__ = [
     "TypedLeaf",
     "VerifyReport",
     "WriteReceipt",
+    "WriteTensors",
 ]
 
 _NAMES = {
@@ -91,6 +94,7 @@ _NAMES = {
     "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredCheckpoint"
     " StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
+    "codec": "CodecDescriptor WriteTensors",
     "descriptor": "Descriptor",
     "marks": "MARK_KINDS Mark MarkKeeper",
     "ranks": "RankGroup",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.checkpoint.delete import delete
 from model_checkpoint.checkpoint.details import checked_tags
+from model_checkpoint.checkpoint.inspect import DiffReport, StoreInfo, StoreReport, check_store, diff, store_info
 from model_checkpoint.checkpoint.load import LoadRequest, checked_depth, load, load_latest
 from model_checkpoint.checkpoint.marks import mark, move_alias
 from model_checkpoint.checkpoint.rebuild import RebuildReport, confirm, is_unconfirmed, rebuild
@@ -20,6 +22,7 @@ from model_checkpoint.checkpoint.which import Scope, resolve
 from model_checkpoint.common.numbers import checked_step
 from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, CollectReport, VerifyReport
 from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel.exchange import MAX_SHARD_NBYTES, export, read_tensors
 from model_checkpoint.kernel.exclusive import Exclusive
 from model_checkpoint.kernel.export import checkpoint_file
 from model_checkpoint.kernel.records import HookedRecords
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
     from model_checkpoint.config import KernelConfig
     from model_checkpoint.kernel.session import RunSession
+    from model_checkpoint.plugins import PluginSet
 
 
 class CheckpointOperations:
@@ -37,6 +41,7 @@ class CheckpointOperations:
     services: Services
     records: HookedRecords
     backends: BackendSet
+    plugins: PluginSet
     _lock: Exclusive
     _saver: Saver
     _session: RunSession | None
@@ -238,6 +243,50 @@ class CheckpointOperations:
         """
         self._settle()
         return self.backends.collect()
+
+    def diff(self, first: str, second: str) -> DiffReport:
+        """Return how the second checkpoint differs from the first: tensors, metrics, metadata."""
+        return diff(self.services, self.checkpoint(first), self.checkpoint(second))
+
+    def check_store(self, *, depth: str = "full", subset: str | None = None) -> StoreReport:
+        """Verify every stored checkpoint, or a part such as ``2/7`` of them, and compare storage with the records."""
+        self._settle()
+        return check_store(self.services, self.backends.stored(), checked_depth(depth), subset)
+
+    def store_info(self) -> list[StoreInfo]:
+        """Return for each storage backend how many checkpoints it holds, their bytes, and what they take on disk."""
+        self._settle()
+        return store_info(self.services, self.backends.stored(), self.config.storage.checkpoint_dir)
+
+    def export(
+        self,
+        which: str,
+        target: str | os.PathLike[str],
+        *,
+        format: str = "safetensors",
+        object: str | None = None,
+        max_shard_nbytes: int = MAX_SHARD_NBYTES,
+    ) -> list[Path]:
+        """Write the tensors of a checkpoint for other tools, verified; return the files.
+
+        `format` is ``safetensors``, ``torch``, ``huggingface`` (a folder of shards) or what a plugin provides. With
+        `object`, or where there is only a model, names are that object's own; else they begin with the object's.
+        Raises ``CheckpointExistsError`` where `target` exists, ``ConfigurationError``, ``UnstorableStateError``.
+        """
+        record, codecs = self.checkpoint(which), self.plugins.provided.others["register_codecs"]
+        return export(self.services, codecs, record, Path(target), format, object, max_shard_nbytes)
+
+    def import_checkpoint(
+        self, source: str | os.PathLike[str], *, format: str | None = None, object: str = "model", **saved: Any
+    ) -> str:
+        """Save the tensors of a file or folder of another tool as a checkpoint; return its id.
+
+        They become the state of `object`. `format` is as for `export`; None detects it. `saved` is what `save` takes.
+        Runs nothing that the file brings. Raises ``IntegrityError``, ``ConfigurationError``.
+        """
+        tensors = read_tensors(self.plugins.provided.others["register_codecs"], Path(source), format)
+        metadata = {"imported_from": Path(source).name, **(saved.pop("metadata", None) or {})}
+        return self.save({object: tensors}, metadata=metadata, **saved)
 
     def _settle(self) -> None:
         """Let every save that is under way become durable: what is asked for now is what there is then."""

@@ -1,0 +1,142 @@
+"""Compares two stored checkpoints, and looks at a whole store: what is damaged, unrecorded, gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_checkpoint.checkpoint.verify import verify
+from model_checkpoint.common.digest import sha256_hex
+from model_checkpoint.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Services
+    from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """How one checkpoint differs from another."""
+
+    added: tuple[str, ...]
+    """Tensors that only the second has, sorted; so are the others."""
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    same: tuple[str, ...]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    """Those that differ, each with both values."""
+    metadata: Mapping[str, tuple[JSON, JSON]]
+    """What else was saved beside the state and differs: epoch, step, tags, environment..."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a look at everything found."""
+
+    verified: tuple[str, ...]
+    damaged: Mapping[str, tuple[str, ...]]
+    """By id, what is wrong with it."""
+    missing: tuple[str, ...]
+    """Ids that are recorded and not stored."""
+    unrecorded: tuple[str, ...]
+    """Ids that are stored and not recorded: `Kernel.rebuild` records them."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that is recorded is stored and whole, and everything stored is recorded."""
+        return not (self.damaged or self.missing or self.unrecorded)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What one storage backend holds, and what it takes on disk."""
+
+    backend: str
+    checkpoints: int
+    nbytes: int
+    """Bytes of the tensors of all recorded checkpoints together, as if each were stored by itself."""
+    nbytes_on_disk: int
+    """Bytes of all its files, manifests and trash included; 0 for one that has none."""
+
+    @property
+    def dedup_ratio(self) -> float:
+        """How many times more the checkpoints hold than they take on disk."""
+        return self.nbytes / self.nbytes_on_disk if self.nbytes_on_disk else 1.0
+
+
+def store_info(services: Services, backends: Iterable[str], root: Path) -> list[StoreInfo]:
+    """Return what each of `backends`, whose folders lie in `root`, holds."""
+    held: dict[str, list[int]] = {name: [] for name in backends}
+    for record in services.records.list_checkpoints():
+        held.setdefault(record.backend, []).append(record.nbytes)
+    return [StoreInfo(name, len(sizes), sum(sizes), _nbytes_in(root / name)) for name, sizes in sorted(held.items())]
+
+
+def _nbytes_in(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
+
+
+def diff(services: Services, first: CheckpointRecord, second: CheckpointRecord) -> DiffReport:
+    """Compare by digests where the backends keep some, else by reading. Raises ``IntegrityError``."""
+    one, other = _digests(services, first), _digests(services, second)
+    both = sorted(one.keys() & other.keys())
+    told = [services.backends.open(record.backend).describe(record.id).metadata for record in (first, second)]
+    names = sorted(first.metrics.keys() | second.metrics.keys())
+    values = {name: (first.metrics.get(name), second.metrics.get(name)) for name in names}
+    entries = {name: (told[0].get(name), told[1].get(name)) for name in {**told[0], **told[1]} if name != "metrics"}
+    return DiffReport(
+        added=tuple(sorted(other.keys() - one.keys())),
+        removed=tuple(sorted(one.keys() - other.keys())),
+        changed=tuple(name for name in both if one[name] != other[name]),
+        same=tuple(name for name in both if one[name] == other[name]),
+        metrics={name: pair for name, pair in values.items() if pair[0] != pair[1]},
+        metadata={name: pair for name, pair in entries.items() if pair[0] != pair[1]},
+    )
+
+
+def check_store(services: Services, backends: Iterable[str], depth: str, subset: str | None) -> StoreReport:
+    """Verify every stored checkpoint, or the part `subset` of them, and compare storage with the records.
+
+    `subset` is ``2/7``: the second of seven parts, which together are everything; an id is always in the same one.
+    """
+    part, parts = _subset(subset)
+    recorded = {record.id: record for record in services.records.list_checkpoints()}
+    stored = {checkpoint_id for name in backends for checkpoint_id in services.backends.open(name).list_ids()}
+    chosen = sorted(each for each in stored & recorded.keys() if zlib.crc32(each.encode()) % parts == part)
+    reports: list[VerifyReport] = [verify(services, recorded[checkpoint_id], depth) for checkpoint_id in chosen]
+    return StoreReport(
+        verified=tuple(report.checkpoint_id for report in reports if report.ok),
+        damaged={report.checkpoint_id: report.bad_parts for report in reports if not report.ok},
+        missing=tuple(sorted(recorded.keys() - stored)),
+        unrecorded=tuple(sorted(stored - recorded.keys())),
+    )
+
+
+def _digests(services: Services, record: CheckpointRecord) -> Mapping[str, str]:
+    backend = services.backends.open(record.backend)
+    known = backend.describe(record.id).tensors
+    if known or not record.nbytes:
+        return known
+    payload = backend.read(record.id, expected_digest=record.digest or None)
+    return {buffer.name: sha256_hex(buffer.data) for buffer in payload.buffers}
+
+
+def _subset(subset: str | None) -> tuple[int, int]:
+    if subset is None:
+        return 0, 1
+    part, _, parts = str(subset).partition("/")
+    if not (part.isascii() and part.isdecimal() and parts.isascii() and parts.isdecimal()) or not (
+        1 <= int(part) <= int(parts) <= 10_000
+    ):
+        raise ConfigurationError(f"subset={subset!r} is no part: write '2/7' for the second of seven")
+    return int(part) - 1, int(parts)

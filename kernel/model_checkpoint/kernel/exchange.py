@@ -1,0 +1,79 @@
+"""Tensors out of checkpoints into files of other tools, and from such files into checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_checkpoint.checkpoint.capture import OBJECTS
+from model_checkpoint.checkpoint.tree import unflatten
+from model_checkpoint.common.leaves import child_path
+from model_checkpoint.errors import CheckpointExistsError, ConfigurationError
+
+if TYPE_CHECKING:
+    from model_checkpoint.checkpoint.services import Services
+    from model_checkpoint.contracts import CheckpointRecord, CodecDescriptor, Descriptor
+    from model_checkpoint.plugins import Registry
+
+MAX_SHARD_NBYTES = 5_000_000_000
+
+
+def export(
+    services: Services,
+    codecs: Registry[Descriptor],
+    record: CheckpointRecord,
+    target: Path,
+    format: str,
+    object_name: str | None,
+    max_shard_nbytes: int,
+) -> list[Path]:
+    """Write the tensors of one object of a checkpoint, or of all of them, and return the files."""
+    codec = _codec(codecs, format)
+    if target.exists() or target.is_symlink():
+        raise CheckpointExistsError(f"{target} exists already, and an export replaces nothing: choose another name")
+    backend = services.backends.open(record.backend)
+    payload = backend.read(record.id, expected_digest=record.digest or None, depth="full")
+    whole = unflatten(payload.tree, payload.buffers, services.adapters)
+    assert isinstance(whole, dict)
+    objects = whole[OBJECTS]
+    if object_name is None and set(objects) != {"model"}:
+        state: object = objects
+    else:
+        state = objects.get(object_name or "model")
+        if state is None:
+            raise ConfigurationError(
+                f"checkpoint {record.id} holds no {object_name!r}; it holds {', '.join(sorted(objects)) or 'nothing'}"
+            )
+    tensors = dict(_tensors(state, "", services))
+    told = {"checkpoint_id": record.id, "run": record.run_name, "digest": record.digest}
+    return codec.write(tensors, target, metadata=told, max_shard_nbytes=max_shard_nbytes)
+
+
+def read_tensors(codecs: Registry[Descriptor], source: Path, format: str | None) -> dict[str, object]:
+    """Return the tensors of a file or folder of another tool. Raises ``ConfigurationError``, ``IntegrityError``."""
+    if format is None:
+        found = [codec for name in codecs.names() if (codec := _codec(codecs, name)).detects(source)]
+        if not found:
+            raise ConfigurationError(f"{source} is of no format that is known here: {', '.join(codecs.names())}")
+        return found[0].read(source)
+    return _codec(codecs, format).read(source)
+
+
+def _codec(codecs: Registry[Descriptor], name: str) -> CodecDescriptor:
+    codec = codecs.get(name) if isinstance(name, str) else None
+    if codec is None:
+        raise ConfigurationError(f"format={name!r} is not known; known: {', '.join(codecs.names()) or 'none'}")
+    return codec  # type: ignore[return-value]
+
+
+def _tensors(state: object, path: str, services: Services) -> Iterator[tuple[str, object]]:
+    """Yield the tensors and arrays of a state by the path on which a user finds them."""
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, child_path(path, key) if path else str(key), services)
+    elif isinstance(state, list | tuple):
+        for index, value in enumerate(state):
+            yield from _tensors(value, child_path(path, index), services)
+    elif hasattr(state, "shape") and hasattr(state, "dtype"):
+        yield path, state
