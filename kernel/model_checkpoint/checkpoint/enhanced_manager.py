@@ -238,7 +238,7 @@ class EnhancedCheckpointManager:
         return self.kernel.verify(which, depth=depth)
 
     def delete_checkpoint(self, which: str) -> int:
-        """Delete a checkpoint and return the bytes freed. A hook may veto."""
+        """Delete a checkpoint and return the bytes that this frees, at the latest at `close`. A hook may veto."""
         return self.kernel.delete(which)
 
     def generate_performance_report(self) -> dict[str, JSON]:

@@ -5,20 +5,20 @@ Metric histories, run configurations and events live in the record store alone a
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.checkpoint.ranking import flags_won
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.contracts import CheckpointRecord, EventRecord, RunRecord, RunStatus
-from model_checkpoint.errors import CheckpointEngineError
+from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Services
-    from model_checkpoint.contracts import JSON, MarkKeeper, StoredCheckpoint
+    from model_checkpoint.contracts import JSON, CanUndo, MarkKeeper, StoredCheckpoint
 
 REBUILT, CONFIRMED = "records_rebuilt", "records_confirmed"
 _log = logging.getLogger("model_checkpoint")
@@ -42,8 +42,8 @@ def rebuild(services: Services, backends: Iterable[str]) -> RebuildReport:
     Raises ``StorageError`` where a backend cannot be listed.
     """
     unreadable: dict[str, str] = {}
-    known, recorded = 0, list[str]()
-    by_run: dict[str, list[tuple[str, StoredCheckpoint]]] = defaultdict(list)
+    known = 0
+    found: list[tuple[str, StoredCheckpoint]] = []
     for name in backends:
         backend = services.backends.open(name)
         for checkpoint_id in backend.list_ids():
@@ -51,21 +51,37 @@ def rebuild(services: Services, backends: Iterable[str]) -> RebuildReport:
                 known += 1
                 continue
             try:
-                stored = backend.describe(checkpoint_id)
-                by_run[str(stored.metadata["run_id"])].append((name, stored))
-            except (CheckpointEngineError, KeyError) as error:
-                unreadable[checkpoint_id] = str(error) or "it names no run"
-    for stored_ones in by_run.values():
-        for name, stored in sorted(stored_ones, key=lambda one: (_sequence(one[1]), one[1].checkpoint_id)):
-            try:
-                _record(services, name, stored)
-                recorded.append(stored.checkpoint_id)
-            except (CheckpointEngineError, KeyError, TypeError, ValueError) as error:
-                unreadable[stored.checkpoint_id] = str(error)
+                found.append((name, backend.describe(checkpoint_id)))
+            except CheckpointEngineError as error:
+                unreadable[checkpoint_id] = str(error)
+    recorded = []
+    for name, stored in sorted(found, key=lambda one: (_when(one[1]), _sequence(one[1]))):
+        try:
+            _record(services, name, stored)
+            recorded.append(stored.checkpoint_id)
+        except (CheckpointEngineError, KeyError, TypeError, ValueError) as error:
+            unreadable[stored.checkpoint_id] = str(error) or type(error).__name__
     _bring_back_marks(services, backends, set(recorded))
     if recorded:
         services.records.append_event(EventRecord(None, REBUILT, now_s(), details={"checkpoints": len(recorded)}))
     return RebuildReport(tuple(recorded), known, unreadable)
+
+
+def undelete(services: Services, backends: Iterable[str], checkpoint_id: str) -> None:
+    """Take back a deletion that nothing was cleaned up since. Raises ``CheckpointNotFoundError``."""
+    for name in backends:
+        backend = services.backends.open(name)
+        if not backend.capabilities.can_undo:
+            continue
+        with contextlib.suppress(CheckpointNotFoundError):
+            cast("CanUndo", backend).restore(checkpoint_id)
+            if services.records.get_checkpoint(checkpoint_id) is None:
+                _record(services, name, backend.describe(checkpoint_id))
+                _bring_back_marks(services, [name], {checkpoint_id})
+            return
+    raise CheckpointNotFoundError(
+        f"{checkpoint_id!r} cannot be brought back: it was never deleted here, or a clean-up has come since"
+    )
 
 
 def is_unconfirmed(services: Services) -> bool:
@@ -85,8 +101,7 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
     experiment = services.records.ensure_experiment(str(told["experiment"]))
     created_at_s = _number(told["created_at_s"])
     current = services.records.get_run(str(told["run_id"]))
-    # a commit takes the next number: gaps are checkpoints that were deleted
-    generation = max(_sequence(stored) - 1, current.generation if current else 0)
+    generation = _sequence(stored) - 1  # a commit takes the next number
     run = RunRecord(
         id=str(told["run_id"]),
         name=str(told["run"]),
@@ -120,6 +135,8 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
     )
     won = flags_won(services, record, services.records.best_flags(run.id))
     services.records.commit_checkpoint(record, best=won, expected_generation=generation)
+    if current is not None and current.generation > generation + 1:  # an older one, deleted and brought back
+        services.records.restore_run(replace(run, generation=current.generation))
 
 
 def _bring_back_marks(services: Services, backends: Iterable[str], ids: set[str]) -> None:
@@ -133,6 +150,11 @@ def _bring_back_marks(services: Services, backends: Iterable[str], ids: set[str]
                     services.records.mark(mark)
                 except CheckpointEngineError as error:
                     _log.warning("a %s of checkpoint %s was not taken over: %s", mark.kind, mark.checkpoint_id, error)
+
+
+def _when(stored: StoredCheckpoint) -> float:
+    found = stored.metadata.get("created_at_s")
+    return found if isinstance(found, float | int) else 0.0
 
 
 def _sequence(stored: StoredCheckpoint) -> int:

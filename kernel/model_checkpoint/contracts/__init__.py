@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from model_checkpoint.contracts.state import JSON, Buffer, CheckpointPayload
     from model_checkpoint.contracts.storage import (
         DEPTHS,
+        CanUndo,
         CollectReport,
         StorageBackend,
         StorageBackendDescriptor,
@@ -56,6 +57,7 @@ __all__ = [
     "AnalyzerDescriptor",
     "BestFlag",
     "Buffer",
+    "CanUndo",
     "CheckpointPayload",
     "CheckpointRecord",
     "CodecDescriptor",
@@ -91,8 +93,8 @@ _NAMES = {
     "state": "JSON Buffer CheckpointPayload",
     "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
     " RunRecord RunStatus",
-    "storage": "DEPTHS CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities StoredCheckpoint"
-    " StoredFile VerifyReport WriteReceipt",
+    "storage": "DEPTHS CanUndo CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities"
+    " StoredCheckpoint StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
     "codec": "CodecDescriptor WriteTensors",
     "descriptor": "Descriptor",

@@ -50,6 +50,8 @@ class StorageCapabilities:
     """A checkpoint survives the process, and a power cut, once ``write`` returned."""
     file_suffix: str | None
     """Suffix of the one file that other tools open (``.pt``, ``.safetensors``), or None where there is none."""
+    can_undo: bool = False
+    """``restore(id)`` takes back a ``forget`` until the next ``collect``."""
     keeps_marks: bool = False
     """It is a ``MarkKeeper`` too."""
     depths: tuple[str, ...] = ("full",)
@@ -164,6 +166,13 @@ class StorageBackend(Protocol):
 
     def close(self) -> None:
         """Release what the backend holds. Closing twice is allowed."""
+
+
+class CanUndo(Protocol):
+    """What a storage backend with ``capabilities.can_undo`` does besides."""
+
+    def restore(self, checkpoint_id: str) -> None:
+        """Take back a ``forget``. Raises ``CheckpointNotFoundError`` where it is none, or a ``collect`` came since."""
 
 
 @dataclass(frozen=True, slots=True)

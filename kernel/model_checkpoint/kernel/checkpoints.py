@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from model_checkpoint.checkpoint.details import checked_tags
 from model_checkpoint.checkpoint.inspect import DiffReport, StoreInfo, StoreReport, check_store, diff, store_info
 from model_checkpoint.checkpoint.load import LoadRequest, checked_depth, load, load_latest
 from model_checkpoint.checkpoint.marks import mark, move_alias
-from model_checkpoint.checkpoint.rebuild import RebuildReport, confirm, is_unconfirmed, rebuild
+from model_checkpoint.checkpoint.rebuild import RebuildReport, confirm, is_unconfirmed, rebuild, undelete
 from model_checkpoint.checkpoint.resume import resume
 from model_checkpoint.checkpoint.save import SaveRequest, save, save_later
 from model_checkpoint.checkpoint.saver import Saver
@@ -21,6 +22,7 @@ from model_checkpoint.checkpoint.verify import verify
 from model_checkpoint.checkpoint.which import Scope, resolve
 from model_checkpoint.common.numbers import checked_step
 from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, CollectReport, VerifyReport
+from model_checkpoint.errors import CheckpointEngineError
 from model_checkpoint.kernel.backends import BackendSet
 from model_checkpoint.kernel.exchange import MAX_SHARD_NBYTES, export, read_tensors
 from model_checkpoint.kernel.exclusive import Exclusive
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from model_checkpoint.kernel.session import RunSession
     from model_checkpoint.plugins import PluginSet
 
+_log = logging.getLogger("model_checkpoint")
+
 
 class CheckpointOperations:
     """The part of a `Kernel` that works on checkpoints. The kernel gives it what it works with."""
@@ -44,6 +48,7 @@ class CheckpointOperations:
     plugins: PluginSet
     _lock: Exclusive
     _saver: Saver
+    _has_deleted: bool
     _session: RunSession | None
     _check_open: Callable[[], None]
     _scope: Callable[[], Scope]
@@ -180,8 +185,22 @@ class CheckpointOperations:
         return checkpoint_file(self.services, self.backends, self.config, self.checkpoint(which), format)
 
     def delete(self, which: str, *, reason: str = "asked for") -> int:
-        """Delete a checkpoint and return the bytes freed. A hook may veto. Raises ``CheckpointNotFoundError``."""
-        return delete(self.services, self.checkpoint(which), reason)
+        """Delete a checkpoint and return the bytes that this frees, at the latest when the kernel is closed.
+
+        A hook may veto. Raises ``CheckpointNotFoundError``, ``ProtectedCheckpointError`` for one that is pinned or has
+        an alias.
+        """
+        freed = delete(self.services, self.checkpoint(which), reason)
+        self._has_deleted = True
+        return freed
+
+    def undelete(self, checkpoint_id: str) -> None:
+        """Take back a deletion, before the next `collect` and before the kernel that deleted is closed.
+
+        Raises ``CheckpointNotFoundError`` where it is too late, or the storage backend has no such thing.
+        """
+        self._settle()
+        undelete(self.services, self.backends.stored(), checkpoint_id)
 
     def pin(self, which: str) -> None:
         """Keep a checkpoint, whatever a policy would drop, and refuse to delete it."""
@@ -242,7 +261,16 @@ class CheckpointOperations:
         Saves and loads of other threads and processes go on meanwhile.
         """
         self._settle()
+        self._has_deleted = False
         return self.backends.collect()
+
+    def _clean_up(self) -> None:
+        """Free what deleted checkpoints leave; called as the kernel closes."""
+        if self._has_deleted:
+            try:
+                self.backends.collect()
+            except (OSError, CheckpointEngineError) as error:
+                _log.warning("what deleted checkpoints leave could not be removed: %s", error)
 
     def diff(self, first: str, second: str) -> DiffReport:
         """Return how the second checkpoint differs from the first: tensors, metrics, metadata."""

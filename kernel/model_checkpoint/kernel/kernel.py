@@ -53,7 +53,7 @@ class Kernel(CheckpointOperations):
         self._plan: dict[str, Any] = {}
         self._saver = Saver()
         self._lock = Exclusive(barred=lambda: self._saver.is_own_thread)
-        self._closed = False
+        self._closed = self._has_deleted = False
 
     @classmethod
     def open(
@@ -262,6 +262,7 @@ class Kernel(CheckpointOperations):
             ends.callback(open_kernels.remove, self)
             ends.callback(self.records.close)
             ends.callback(self.backends.close)
+            ends.callback(self._clean_up)
             ends.callback(self.hooks.close, DRAIN_S)
             ends.callback(self.fire, HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
             try:

@@ -111,7 +111,9 @@ def list_checkpoints(
     limit: int | None,
 ) -> list[CheckpointRecord]:
     """Return checkpoints, the newest first."""
-    statement = _within(checkpoint_rows(), run_id, experiment_id).order_by(checkpoints.c.key.desc()).limit(limit)
+    statement = _within(checkpoint_rows(), run_id, experiment_id).limit(limit)
+    # within a run by number: an older checkpoint may have been deleted and brought back
+    statement = statement.order_by(checkpoints.c.key.desc() if run_id is None else checkpoints.c.sequence.desc())
     if tag is not None:
         tagged = select(checkpoint_tags.c.checkpoint_key).where(checkpoint_tags.c.name == tag)
         statement = statement.where(checkpoints.c.key.in_(tagged))

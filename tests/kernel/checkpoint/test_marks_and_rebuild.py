@@ -161,6 +161,31 @@ def test_a_rebuilt_run_is_resumed(tmp_path: Path) -> None:
         assert kernel.checkpoint(saved).sequence == 2
 
 
+def test_a_deletion_is_taken_back_in_its_place_until_something_is_cleaned_up(kernel: Kernel, tmp_path: Path) -> None:
+    ids = [kernel.save({"w": np.full(5000, step)}, step=step, val_loss=1.0 / (step + 1)) for step in range(3)]
+    kernel.note(ids[1], "keep me")
+    before = comparable(kernel.checkpoint(ids[1]))
+    kernel.delete(ids[1])
+    kernel.undelete(ids[1])
+    assert comparable(kernel.checkpoint(ids[1])) == before
+    assert [record.id for record in kernel.checkpoints()] == ids[::-1]
+    assert kernel.load(ids[1])["w"][0] == 1
+    assert kernel.checkpoint(kernel.save({"w": 1}, step=3)).sequence == 4
+    kernel.delete(ids[1])
+    assert kernel.collect().nbytes_freed > 40_000
+    with pytest.raises(CheckpointNotFoundError, match="cannot be brought back"):
+        kernel.undelete(ids[1])
+
+
+def test_closing_frees_what_was_deleted(tmp_path: Path) -> None:
+    with opened(tmp_path) as kernel:
+        kernel.start_run("s", run="r")
+        kernel.delete(kernel.save({"w": np.zeros(100_000)}, step=1))
+        assert kernel.store_info()[0].nbytes_on_disk > 800_000
+    with opened(tmp_path) as kernel:
+        assert kernel.store_info()[0].nbytes_on_disk < 200_000
+
+
 def test_what_cannot_be_read_is_reported_and_left(tmp_path: Path) -> None:
     with opened(tmp_path) as kernel:
         kernel.start_run("s", run="r")

@@ -57,7 +57,7 @@ class VaultStore:
 
     name = "vault"
     capabilities = StorageCapabilities(
-        durable=True, file_suffix=None, keeps_marks=True, depths=("header", "fast", "full")
+        durable=True, file_suffix=None, can_undo=True, keeps_marks=True, depths=("header", "fast", "full")
     )
 
     def __init__(self, root: Path, fs: FsOps) -> None:
