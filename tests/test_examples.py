@@ -16,6 +16,7 @@ PRINTS = {
         "saves       12, p50",
         "was not uploaded to s3://ml-checkpoints",
     ],
+    "frozen_backbone.py": ["whole   20 checkpoints of", "frozen  20 checkpoints of", ": 13."],
     "hook_examples.py": [
         "not a number: None - the checkpoint was not saved",
         "critical\n  normal\n  low",
