@@ -71,7 +71,7 @@ class VaultStore:
         self._remembered: dict[str, Identity] = {}
         self._expected_new: int | None = None
         self._remembering = threading.Lock()
-        self._is_checked = False
+        self._checked: set[tuple[bool, bool]] = set()
 
     def write(self, payload: CheckpointPayload) -> WriteReceipt:
         """Store `payload` durably, or raise and leave nothing of it visible.
@@ -265,9 +265,10 @@ class VaultStore:
                 index.use(checkpoint_id, [(str(each.place["sha256"]), each.nbytes) for each in manifest.buffers])
 
     def _check_format(self, *, write: bool = False, gc: bool = False) -> None:
-        if not self._is_checked:
+        wanted = (write or gc, gc)
+        if wanted not in self._checked:
             check_format(self._layout.root, self._fs, write=write or gc, gc=gc)
-            self._is_checked = write or gc
+            self._checked.add(wanted)
 
     def _store_tensors(self, writer: Writer, buffers: Sequence[Buffer]) -> tuple[list[Identity], list[StoredFile]]:
         """Return the identity of every buffer, and the packs that were written for those that were new."""
