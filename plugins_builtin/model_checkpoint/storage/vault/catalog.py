@@ -40,7 +40,7 @@ class Catalog:
         self.index.drop(known - present)
         for name in sorted(present - known):
             with contextlib.suppress(FileNotFoundError, IntegrityError):  # damaged: `verify` says so to who needs it
-                self.index.enter(name, self.header(name))
+                self.index.enter([(name, self.header(name))])
 
     def header(self, name: str) -> PackHeader:
         """Return the header of a pack. Raises FileNotFoundError, ``IntegrityError``."""
@@ -48,18 +48,10 @@ class Catalog:
         opened.close()
         return opened.header
 
-    def may_hold(self, xxh3: str, nbytes: int) -> bool:
-        """Say whether content of that fast digest may be stored; False is certain as far as the index knows."""
-        return self.index.may_hold(xxh3)
-
-    def holds(self, sha256: str, nbytes: int) -> bool:
-        """Say whether a pack holds the tensor: it is in ``packs/`` now, and its checked header names the digest."""
-        return self.home(sha256, nbytes) is not None
-
     def home(self, sha256: str, nbytes: int) -> str | None:
-        """Return the name of a pack that holds the tensor; trash never counts."""
+        """Return the name of a pack that holds the tensor: it is in ``packs/`` now, and its checked header names it."""
         for name in self.index.where(sha256):
-            if self._fs.identity(self.packs / name) is None:
+            if self._fs.identity(self.packs / name) is None:  # trash never counts
                 self.index.drop([name])
                 continue
             with contextlib.suppress(FileNotFoundError, IntegrityError):
@@ -69,8 +61,8 @@ class Catalog:
 
     def enter(self, name: str, header: PackHeader) -> None:
         """Take in a pack that now is in ``packs/``."""
-        self.index.enter(name, header)
-        self._remember(name, header)
+        self.index.enter([(name, header)])
+        self.remember(name, header)
 
     def candidates(self, sha256: str, hint: str) -> Iterator[Path]:
         """Yield the files that may hold a tensor, the likeliest first."""
@@ -107,9 +99,10 @@ class Catalog:
     def _contents(self, name: str) -> dict[str, int]:
         with self._lock:
             known = self._sizes.get(name)
-        return known if known is not None else self._remember(name, self.header(name))
+        return known if known is not None else self.remember(name, self.header(name))
 
-    def _remember(self, name: str, header: PackHeader) -> dict[str, int]:
+    def remember(self, name: str, header: PackHeader) -> dict[str, int]:
+        """Keep in mind which tensors a pack holds, by SHA-256, with their lengths."""
         sizes = {tensor.sha256: tensor.nbytes for tensor in header.tensors}
         with self._lock:
             self._sizes[name] = sizes
@@ -120,6 +113,36 @@ class Catalog:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
+
+
+class Homes:
+    """Where one save finds its tensors: what it asked for, and what it wrote itself."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[str, str] = {}
+        self.written: list[tuple[str, PackHeader]] = []
+
+    def __getitem__(self, sha256: str) -> str:
+        """Return the pack of a tensor that this save relies on."""
+        return self._known[sha256]
+
+    def may_hold(self, xxh3: str, nbytes: int) -> bool:
+        """Say whether content of that fast digest may be stored; False is certain as far as the index knows."""
+        return self._catalog.index.may_hold(xxh3)
+
+    def holds(self, sha256: str, nbytes: int) -> bool:
+        """Say whether a pack holds the tensor, and rely on that pack from now on."""
+        home = self._known.get(sha256) or self._catalog.home(sha256, nbytes)
+        if home is not None:
+            self._known[sha256] = home
+        return home is not None
+
+    def add(self, name: str, header: PackHeader) -> None:
+        """Take in a pack that this save has written."""
+        self.written.append((name, header))
+        self._catalog.remember(name, header)
+        self._known |= {tensor.sha256: name for tensor in header.tensors}
 
 
 class Reader:

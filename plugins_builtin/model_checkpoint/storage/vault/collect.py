@@ -106,6 +106,7 @@ class Collector:
                 replaced = [name for group in plan.rewritten for name in self._rewrite(writer, group)]
             self._to_trash([*plan.unneeded, *replaced])
             self._decide()
+            self._catalog.index.tidy()
         finally:
             held.close()
         return CollectReport(tuple(self._removed), self._nbytes)
@@ -238,7 +239,7 @@ class Collector:
                 continue
             opened.close()
             own = {sha256: tensor.nbytes for sha256, tensor in opened.tensors.items() if sha256 in needed}
-            if all(self._catalog.holds(sha256, nbytes) for sha256, nbytes in own.items()):
+            if all(self._catalog.home(sha256, nbytes) is not None for sha256, nbytes in own.items()):
                 self._remove(path)
                 self._catalog.index.drop([name])
             else:

@@ -18,17 +18,18 @@ from model_checkpoint.storage.vault.pack import PackHeader
 
 T = TypeVar("T")
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS packs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS tensors (sha256 BLOB NOT NULL, pack INTEGER NOT NULL, xxh3 BLOB NOT NULL,
-                                    PRIMARY KEY (sha256, pack)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tensors_by_xxh3 ON tensors (xxh3);
-CREATE INDEX IF NOT EXISTS tensors_by_pack ON tensors (pack);
-CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS uses (sha256 BLOB NOT NULL, user INTEGER NOT NULL, nbytes INTEGER NOT NULL,
-                                 PRIMARY KEY (sha256, user)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS uses_by_user ON uses (user);
+CREATE TABLE packs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE tensors (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, nbytes INTEGER NOT NULL);
+CREATE TABLE homes (tensor INTEGER NOT NULL, pack INTEGER NOT NULL, xxh3 BLOB NOT NULL,
+                    PRIMARY KEY (tensor, pack)) WITHOUT ROWID;
+CREATE INDEX homes_by_xxh3 ON homes (xxh3);
+CREATE INDEX homes_by_pack ON homes (pack);
+CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE uses (user INTEGER NOT NULL, tensor INTEGER NOT NULL, PRIMARY KEY (user, tensor)) WITHOUT ROWID;
+CREATE INDEX uses_by_tensor ON uses (tensor);
 """
-_VERSION = 1
+_VERSION = 2
+_LARGEST_LOG_NBYTES = 1024 * 1024
 
 
 class PackIndex:
@@ -42,27 +43,47 @@ class PackIndex:
 
     def may_hold(self, xxh3: str) -> bool:
         """Say whether content of that fast digest may be stored."""
-        return bool(self._rows("SELECT 1 FROM tensors WHERE xxh3 = ? LIMIT 1", bytes.fromhex(xxh3)))
+        return bool(self._rows("SELECT 1 FROM homes WHERE xxh3 = ? LIMIT 1", bytes.fromhex(xxh3)))
 
     def where(self, sha256: str) -> list[str]:
         """Return the names of the packs that are said to hold a tensor, the oldest first."""
-        found = self._rows(
-            "SELECT name FROM tensors JOIN packs ON id = pack WHERE sha256 = ? ORDER BY name", bytes.fromhex(sha256)
-        )
-        return [name for (name,) in found]
+        statement = """
+            SELECT packs.name FROM tensors JOIN homes ON homes.tensor = tensors.id JOIN packs ON packs.id = homes.pack
+            WHERE tensors.sha256 = ? ORDER BY packs.name
+        """
+        return [name for (name,) in self._rows(statement, bytes.fromhex(sha256))]
 
     def names(self) -> set[str]:
         """Return the names of all packs that are known."""
         return {name for (name,) in self._rows("SELECT name FROM packs")}
 
-    def enter(self, name: str, header: PackHeader) -> None:
-        """Take in what a pack holds."""
+    def enter(
+        self, packs: Iterable[tuple[str, PackHeader]], user: str = "", used: Iterable[tuple[str, int]] = ()
+    ) -> None:
+        """Take in what packs hold, and where `user` is given, which tensors (SHA-256, bytes) that checkpoint needs.
+
+        Only `freed_by` asks for the second; a collection reads the manifests.
+        """
+        held, needed = list(packs), [(bytes.fromhex(sha256), nbytes) for sha256, nbytes in used]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO packs (name) VALUES (?)", (name,))
-            (number,) = connection.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
-            rows = ((bytes.fromhex(each.sha256), number, bytes.fromhex(each.xxh3)) for each in header.tensors)
-            connection.executemany("INSERT OR IGNORE INTO tensors VALUES (?, ?, ?)", rows)
+            for name, header in held:
+                connection.execute("INSERT OR IGNORE INTO packs (name) VALUES (?)", (name,))
+                (number,) = connection.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
+                rows = [(bytes.fromhex(each.sha256), each.nbytes, bytes.fromhex(each.xxh3)) for each in header.tensors]
+                _enter_tensors(connection, ((sha256, nbytes) for sha256, nbytes, _ in rows))
+                connection.executemany(
+                    f"INSERT OR IGNORE INTO homes SELECT id, {number:d}, ? FROM tensors WHERE sha256 = ?",
+                    ((xxh3, sha256) for sha256, _, xxh3 in rows),
+                )
+            if user:
+                connection.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (user,))
+                (number,) = connection.execute("SELECT id FROM users WHERE name = ?", (user,)).fetchone()
+                _enter_tensors(connection, needed)
+                connection.executemany(
+                    f"INSERT OR IGNORE INTO uses SELECT {number:d}, id FROM tensors WHERE sha256 = ?",
+                    ((sha256,) for sha256, _ in needed),
+                )
 
         self._do(work)
 
@@ -71,21 +92,11 @@ class PackIndex:
         rows = [(name,) for name in names]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM tensors WHERE pack IN (SELECT id FROM packs WHERE name = ?)", rows)
+            connection.executemany("DELETE FROM homes WHERE pack IN (SELECT id FROM packs WHERE name = ?)", rows)
             connection.executemany("DELETE FROM packs WHERE name = ?", rows)
 
-        self._do(work)
-
-    def use(self, checkpoint_id: str, tensors: Iterable[tuple[str, int]]) -> None:
-        """Note which tensors a checkpoint needs. Only `freed_by` asks for it; a collection reads the manifests."""
-        rows = [(bytes.fromhex(sha256), nbytes) for sha256, nbytes in tensors]
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO users (name) VALUES (?)", (checkpoint_id,))
-            (number,) = connection.execute("SELECT id FROM users WHERE name = ?", (checkpoint_id,)).fetchone()
-            connection.executemany(f"INSERT OR IGNORE INTO uses VALUES (?, {number:d}, ?)", rows)
-
-        self._do(work)
+        if rows:
+            self._do(work)
 
     def unuse(self, checkpoint_id: str) -> None:
         """Forget what a checkpoint needs."""
@@ -96,6 +107,14 @@ class PackIndex:
 
         self._do(work)
 
+    def tidy(self) -> None:
+        """Forget tensors that no pack holds and no checkpoint needs."""
+        statement = """
+            DELETE FROM tensors WHERE NOT EXISTS (SELECT 1 FROM homes WHERE tensor = tensors.id)
+            AND NOT EXISTS (SELECT 1 FROM uses WHERE tensor = tensors.id)
+        """
+        self._do(lambda connection: connection.execute(statement))
+
     def users(self) -> set[str]:
         """Return the ids of all checkpoints that are known."""
         return {name for (name,) in self._rows("SELECT name FROM users")}
@@ -103,8 +122,9 @@ class PackIndex:
     def freed_by(self, checkpoint_id: str) -> int:
         """Return the bytes of the tensors that no other checkpoint needs."""
         statement = """
-            SELECT COALESCE(SUM(nbytes), 0) FROM uses AS own JOIN users ON id = own.user WHERE name = ?
-            AND NOT EXISTS (SELECT 1 FROM uses AS other WHERE other.sha256 = own.sha256 AND other.user != own.user)
+            SELECT COALESCE(SUM(tensors.nbytes), 0) FROM users JOIN uses AS own ON own.user = users.id
+            JOIN tensors ON tensors.id = own.tensor WHERE users.name = ?
+            AND NOT EXISTS (SELECT 1 FROM uses AS other WHERE other.tensor = own.tensor AND other.user != own.user)
         """
         return int(self._rows(statement, checkpoint_id)[0][0])
 
@@ -142,17 +162,32 @@ class PackIndex:
             return work(self._connection)
 
 
+def _enter_tensors(connection: sqlite3.Connection, tensors: Iterable[tuple[bytes, int]]) -> None:
+    connection.executemany("INSERT OR IGNORE INTO tensors (sha256, nbytes) VALUES (?, ?)", tensors)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level="IMMEDIATE")
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")  # a power cut may ruin it: it is built again
+        connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG_NBYTES}")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"version {version} of the index is not known here")
         if version == 0:
-            connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+            _create(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, unless another process has done so since we looked."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            for statement in _SCHEMA.split(";")[:-1]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")

@@ -1,8 +1,8 @@
 """Tensors out of packs, checked while they are read.
 
 A pack is mapped privately: its tensors are memory at once, at any size, and writing to them changes no file. The check
-reads the same bytes through ordinary calls, block by block and on several threads: a disk that fails then is an error
-with a name, where touching a mapping would end the process.
+runs over the same memory, on several threads, after the operating system was asked to read it: so a disk that fails is
+an error with a name, where touching a mapping would end the process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from model_checkpoint.errors import IntegrityError
 from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, header_nbytes, malformed, parse
 
 BLOCK_NBYTES = 1024 * 1024
+PIECE_NBYTES = 4 * 1024 * 1024
+_POPULATE_READ = 22
+"""``MADV_POPULATE_READ`` of Linux 5.14: reads what is mapped, and says so if it cannot. Python has no name for it."""
 _SMALL_NBYTES = 4 * 1024 * 1024
 _local = threading.local()
 
@@ -32,27 +35,51 @@ class OpenPack:
 
     def __init__(self, path: Path, file: IO[bytes], header: PackHeader) -> None:
         self.path, self.header, self._file = path, header, file
+        self._mapping = threading.Lock()
         self.tensors = {tensor.sha256: tensor for tensor in header.tensors}
-        self._map: memoryview | None = None
+        self._mapped: mmap.mmap | None = None
 
     def memory(self, tensor: PackTensor) -> memoryview:
         """Return the tensor's bytes: private memory, read from the file as it is touched."""
         if tensor.nbytes == 0:
             return memoryview(bytearray())
-        if self._map is None:
-            self._map = memoryview(_mapped(self._file.fileno(), self.header.nbytes))
-        return self._map[tensor.begin : tensor.begin + tensor.nbytes]
+        with self._mapping:
+            if self._mapped is None:
+                self._mapped = _mapped(self._file.fileno(), self.header.nbytes)
+        return memoryview(self._mapped)[tensor.begin : tensor.begin + tensor.nbytes]
 
     def digest(self, tensor: PackTensor, depth: str) -> str:
-        """Return the digest of the tensor's bytes as they are in the file now: SHA-256 if ``full``, else xxh3-128."""
+        """Return the digest of the tensor's bytes as they are in the file now: SHA-256 if ``full``, else xxh3-128.
+
+        Raises ``IntegrityError`` where the file has become shorter, OSError where the device does not give the bytes.
+        """
         made: Any = hashlib.sha256() if depth == "full" else xxhash.xxh3_128()
-        for block in _blocks(self._file.fileno(), tensor, self.path):
-            made.update(block)
+        view = self.memory(tensor)
+        for begin in range(0, tensor.nbytes, PIECE_NBYTES):
+            piece = view[begin : begin + PIECE_NBYTES]
+            if self._is_in_memory(tensor.begin + begin, piece.nbytes):
+                made.update(piece)
+            else:
+                for block in _blocks(self._file.fileno(), tensor, begin, begin + piece.nbytes, self.path):
+                    made.update(block)
         return str(made.hexdigest())
+
+    def _is_in_memory(self, begin: int, nbytes: int) -> bool:
+        """Let the kernel read a part of the mapping now; False where it cannot, or not in this way.
+
+        Then ordinary reads say why: touching memory that cannot be read would end the process.
+        """
+        assert self._mapped is not None
+        start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+        try:
+            self._mapped.madvise(_POPULATE_READ, start, begin + nbytes - start)
+        except (OSError, AttributeError, ValueError):
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file; the mapping lives as long as somebody uses its memory."""
-        self._map = None
+        self._mapped = None
         self._file.close()
 
 
@@ -101,11 +128,12 @@ def _mapped(descriptor: int, nbytes: int) -> mmap.mmap:
     return mmap.mmap(descriptor, nbytes, access=mmap.ACCESS_COPY)
 
 
-def _blocks(descriptor: int, tensor: PackTensor, path: Path) -> Iterator[memoryview]:
+def _blocks(descriptor: int, tensor: PackTensor, begin: int, end: int, path: Path) -> Iterator[memoryview]:
+    """Yield the bytes of a part of a tensor, by ordinary reads."""
     block = getattr(_local, "block", None)
     if block is None:
         block = _local.block = memoryview(bytearray(BLOCK_NBYTES))
-    at, end = tensor.begin, tensor.begin + tensor.nbytes
+    at, end = tensor.begin + begin, tensor.begin + end
     while at < end:
         count = os.preadv(descriptor, [block[: min(BLOCK_NBYTES, end - at)]], at)
         if count == 0:

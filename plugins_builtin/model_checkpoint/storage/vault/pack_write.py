@@ -337,12 +337,15 @@ def _declared(buffer: Buffer) -> tuple[str, tuple[int, ...]]:
     return "U8", (buffer.nbytes,)
 
 
-def _rank(buffer: Buffer) -> tuple[bool, int]:
-    """Whole pages first, then those with larger elements: every tensor begins at a multiple of its element's size."""
+def _rank(buffer: Buffer) -> tuple[bool, int, int]:
+    """Whole pages first, then those with larger elements: every tensor begins at a multiple of its element's size.
+
+    Among equals the largest first: in the end no thread is left alone with a long one.
+    """
     elements = math.prod(buffer.shape)
     nbytes = buffer.nbytes // elements if elements else 1
     tiles = nbytes > 0 and nbytes & (nbytes - 1) == 0 and nbytes * elements == buffer.nbytes
-    return buffer.nbytes % PAGE != 0, -nbytes if tiles else -1
+    return buffer.nbytes % PAGE != 0, -nbytes if tiles and buffer.nbytes % PAGE else -1, -buffer.nbytes
 
 
 def _bytes(buffer: Buffer) -> Bytes:

@@ -25,19 +25,17 @@ from model_checkpoint.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
     IntegrityError,
-    MissingFileError,
     StorageError,
 )
 from model_checkpoint.storage.manifest import (
     MAX_NBYTES,
     Manifest,
-    StoredBuffer,
     compose,
     described,
     parse,
     state_text,
 )
-from model_checkpoint.storage.vault.catalog import Catalog, Found, Reader, Skip
+from model_checkpoint.storage.vault.catalog import Catalog, Homes, Reader
 from model_checkpoint.storage.vault.collect import Collector
 from model_checkpoint.storage.vault.format_file import check_format, write_format
 from model_checkpoint.storage.vault.intents import Intents
@@ -46,10 +44,8 @@ from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackHeader, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged
 from model_checkpoint.storage.vault.pack_write import Identity, PackWriter
+from model_checkpoint.storage.vault.sound import READING, damage, distinct, locate, sound
 from model_checkpoint.storage.workspace import Workspace, Writer
-
-_READING = ("fast", "full")
-"""The depths of verification that read every byte."""
 
 
 class VaultStore:
@@ -85,16 +81,15 @@ class VaultStore:
             self._check_format(write=True)
             self._layout.refuse_committed(checkpoint_id)
             writer = self._begin()
-            with self._intents.announced(writer):
-                identities, packs = self._store_tensors(writer, payload.buffers)
-                places = [
-                    {"sha256": each.sha256, "xxh3": each.xxh3, "pack": self._catalog.home(each.sha256, each.nbytes)}
-                    for each in identities
-                ]
+            homes = Homes(self._catalog)
+            with self._intents.announced(writer), _entered(self._catalog, homes):
+                identities, packs = self._store_tensors(writer, payload.buffers, homes)
+                places = [{"sha256": each.sha256, "xxh3": each.xxh3, "pack": homes[each.sha256]} for each in identities]
                 content, digest = compose(payload, state, None, places)
                 self._commit(writer, path, content)
         self._remember(payload.buffers, identities)
-        self._catalog.index.use(checkpoint_id, [(each.sha256, each.nbytes) for each in identities])
+        used = [(each.sha256, each.nbytes) for each in identities]
+        self._catalog.index.enter(homes.written, checkpoint_id, used)
         manifest = StoredFile(self._layout.relative(path), len(content), sha256_hex(content))
         files = (*packs, manifest)
         return WriteReceipt(checkpoint_id, digest, payload.nbytes, sum(file.nbytes for file in files), files)
@@ -108,7 +103,7 @@ class VaultStore:
         reader = Reader(self._catalog, self._fs)
         try:
             with typed_read_errors(self._layout.root):
-                located = self._sound(reader, manifest, depth)
+                located = sound(reader, self._catalog, manifest, depth)
                 self._layout.refuse_unknown(checkpoint_id)  # forgotten meanwhile: what was opened may be of another
                 buffers = tuple(
                     Buffer(buffer.name, buffer.dtype, buffer.shape, pack.memory(tensor))
@@ -132,11 +127,11 @@ class VaultStore:
         reader = Reader(self._catalog, self._fs)
         try:
             with typed_read_errors(self._layout.root):
-                located, bad = self._locate(reader, manifest)
-                if depth in _READING:
-                    wanted = _distinct(located)
+                located, bad = locate(reader, manifest)
+                if depth in READING:
+                    wanted = distinct(located)
                     nbytes += sum(tensor.nbytes for _, tensor in wanted)
-                    bad += [_damage(pack.path, tensor.name, actual) for pack, tensor, actual in damaged(wanted, depth)]
+                    bad += [damage(pack.path, tensor.name, actual) for pack, tensor, actual in damaged(wanted, depth)]
         except StorageError as error:
             bad.append(str(error))
         finally:
@@ -179,11 +174,11 @@ class VaultStore:
                 manifest = parse(self._fs.read(kept, limit=MAX_NBYTES), kept, checkpoint_id, None)
                 wanted = [(str(buffer.place["sha256"]), buffer.nbytes) for buffer in manifest.buffers]
                 for sha256, nbytes in wanted:
-                    if not self._catalog.holds(sha256, nbytes):
+                    if self._catalog.home(sha256, nbytes) is None:
                         raise self._layout.not_found(checkpoint_id)
                 publish_new(self._fs, kept, path)
                 self._fs.unlink(kept)
-        self._catalog.index.use(checkpoint_id, wanted)
+        self._catalog.index.enter([], checkpoint_id, wanted)
 
     def add_mark(self, mark: Mark) -> None:
         """Keep a mark beside the manifest. Raises ``CheckpointNotFoundError``, ``StorageError``."""
@@ -262,7 +257,8 @@ class VaultStore:
         for checkpoint_id in present - known:
             with contextlib.suppress(StorageError, CheckpointNotFoundError):
                 manifest = self._manifest(checkpoint_id, None)
-                index.use(checkpoint_id, [(str(each.place["sha256"]), each.nbytes) for each in manifest.buffers])
+                used = [(str(each.place["sha256"]), each.nbytes) for each in manifest.buffers]
+                index.enter([], checkpoint_id, used)
 
     def _check_format(self, *, write: bool = False, gc: bool = False) -> None:
         wanted = (write or gc, gc)
@@ -270,27 +266,29 @@ class VaultStore:
             check_format(self._layout.root, self._fs, write=write or gc, gc=gc)
             self._checked.add(wanted)
 
-    def _store_tensors(self, writer: Writer, buffers: Sequence[Buffer]) -> tuple[list[Identity], list[StoredFile]]:
+    def _store_tensors(
+        self, writer: Writer, buffers: Sequence[Buffer], homes: Homes
+    ) -> tuple[list[Identity], list[StoredFile]]:
         """Return the identity of every buffer, and the packs that were written for those that were new."""
         with self._remembering:
             remembered, expected = self._remembered, self._expected_new
         left, files, identities, new = dict(enumerate(buffers)), [], dict[int, Identity](), 0
         while left:
             temp = writer.path("pack")
-            written = self._packs.write(temp, left, self._catalog, remembered=remembered, expected_new=expected)
+            written = self._packs.write(temp, left, homes, remembered=remembered, expected_new=expected)
             identities |= written.identities
             left = {number: buffer for number, buffer in left.items() if number not in identities}
             expected = None
             if written.header is not None:
                 new += len(written.header.tensors)
-                files.append(self._publish_pack(temp, written.header))
+                files.append(self._publish_pack(temp, written.header, homes))
         # always: a pack that holds what was known already may have its name since just now, and not durably
         self._fs.sync_dir(self._layout.packs)
         with self._remembering:
             self._expected_new = new + new // 4 + 8
         return [identities[number] for number in range(len(buffers))], files
 
-    def _publish_pack(self, temp: Path, header: PackHeader) -> StoredFile:
+    def _publish_pack(self, temp: Path, header: PackHeader, homes: Homes) -> StoredFile:
         name = pack_name(header.digest)
         try:
             self._fs.rename(temp, self._layout.packs / name)
@@ -298,7 +296,7 @@ class VaultStore:
             with contextlib.suppress(OSError):
                 self._fs.unlink(temp)
             raise
-        self._catalog.enter(name, header)
+        homes.add(name, header)
         return StoredFile(f"packs/{name}", header.nbytes, header.digest)
 
     def _commit(self, writer: Writer, path: Path, content: bytes) -> None:
@@ -331,63 +329,13 @@ class VaultStore:
                 raise IntegrityError(f"{path} does not say where {buffer.name[:80]!r} is", path=str(path))
         return manifest
 
-    def _locate(self, reader: Reader, manifest: Manifest) -> tuple[list[Found], list[str]]:
-        """Return where the buffers are, and what is wrong with the others."""
-        located, bad = [], []
-        for buffer in manifest.buffers:
-            try:
-                located.append(self._find(reader, buffer, frozenset()))
-            except StorageError as error:
-                bad.append(f"{buffer.name[:200]}: {error}")
-        return located, bad
 
-    def _find(self, reader: Reader, buffer: StoredBuffer, skip: Skip) -> Found:
-        place = buffer.place
-        try:
-            return reader.tensor(str(place["sha256"]), str(place["xxh3"]), buffer.nbytes, str(place["pack"]), skip)
-        except FileNotFoundError as error:
-            path = str(error.filename)
-            raise MissingFileError(
-                f"{path} is gone, and {buffer.name[:200]!r} cannot be read without it. Put the file back from a copy,"
-                " or load another checkpoint",
-                path=path,
-            ) from None
-
-    def _sound(self, reader: Reader, manifest: Manifest, depth: str) -> list[Found]:
-        """Return where every buffer is, each checked; a damaged tensor is taken from another pack if one has it."""
-        skip: Skip = frozenset()
-        failure: IntegrityError | None = None
-        try:
-            while True:
-                try:
-                    located = [self._find(reader, buffer, skip) for buffer in manifest.buffers]
-                except StorageError as error:
-                    raise failure or error from None
-                if depth not in _READING:
-                    return located
-                wrong = damaged(_distinct(located), depth)
-                if not wrong:
-                    return located
-                skip |= {(pack.path, tensor.sha256) for pack, tensor, _ in wrong}
-                pack, tensor, actual = wrong[0]
-                failure = failure or IntegrityError(
-                    _damage(pack.path, tensor.name, actual)
-                    + ". Put the file back from a copy, or load another checkpoint",
-                    path=str(pack.path),
-                    expected=tensor.sha256 if depth == "full" else tensor.xxh3,
-                    actual=actual,
-                )
-        finally:
-            for path in {path for path, _ in skip}:
-                self._catalog.set_aside(path)
-
-
-def _distinct(located: Sequence[Found]) -> list[Found]:
-    """Return every tensor once."""
-    return list({(pack.path, tensor.sha256): (pack, tensor) for pack, tensor in located}.values())
-
-
-def _damage(path: Path, tensor: str, actual: str) -> str:
-    return (
-        f"{path} is damaged: the bytes of {tensor[:200]!r} have the digest {actual}, not the one they were written with"
-    )
+@contextlib.contextmanager
+def _entered(catalog: Catalog, homes: Homes) -> Iterator[None]:
+    """Let the index know of what was written, should the checkpoint come to nothing; else that is done later."""
+    try:
+        yield
+    except BaseException:
+        if homes.written:
+            catalog.index.enter(homes.written)
+        raise
