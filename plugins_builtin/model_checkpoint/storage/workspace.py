@@ -104,7 +104,11 @@ class Workspace:
             except FileNotFoundError:  # swept, since it was empty and nobody's for a moment
                 continue
             if lock is not None:
-                return Writer(folder, lock, self._fs.identity(lock.path), os.getpid(), itertools.count())
+                try:
+                    return Writer(folder, lock, self._fs.identity(lock.path), os.getpid(), itertools.count())
+                except BaseException:
+                    lock.close()
+                    raise
         raise StorageError(
             f"{self.root} is being cleaned up faster than anything can be created in it: try again later"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps
@@ -15,6 +15,8 @@ from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, is_pack_
 from model_checkpoint.storage.vault.pack_read import OpenPack, open_pack
 
 _HEADERS = 512
+_MOST_MAPPED = 128
+"""A read of more packs than this takes those beyond into memory: each mapping may cost a file descriptor."""
 Found = tuple[OpenPack, PackTensor]
 Skip = frozenset[tuple[Path, str]]
 """Files, each with the SHA-256 of a tensor that is damaged in it."""
@@ -65,21 +67,19 @@ class Catalog:
         self.remember(name, header)
 
     def candidates(self, sha256: str, hint: str) -> Iterator[Path]:
-        """Yield the files that may hold a tensor, the likeliest first."""
-        seen = set[Path]()
+        """Yield the files that may hold a tensor, the likeliest first; some twice, for a collection may move a pack.
 
-        def new(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-            paths = [folder / name for name in names if is_pack_name(name) and folder / name not in seen]
-            seen.update(paths)
-            yield from paths
-
-        yield from new(self.packs, [hint])
-        yield from new(self.packs, self.index.where(sha256))
-        yield from (path for folder in (self.trash, self.quarantine) for path in new(folder, [hint]))
+        It moves one at most to trash and back while a checkpoint needs it, so a second look into ``packs/`` is enough.
+        """
+        hinted = [hint] if is_pack_name(hint) else []
+        for folder in (self.packs, self.trash, self.quarantine):
+            yield from (folder / name for name in hinted)
+            if folder == self.packs:
+                yield from (folder / name for name in self.index.where(sha256) if name not in hinted)
         self.reconcile()
-        yield from new(self.packs, self.index.where(sha256))
+        yield from (self.packs / name for name in dict.fromkeys([*hinted, *self.index.where(sha256)]))
         for folder in (self.trash, self.quarantine):  # on its way out and needed after all; damaged in another tensor
-            yield from new(folder, self._fs.list_dir(folder))
+            yield from (folder / name for name in self._fs.list_dir(folder) if is_pack_name(name))
 
     def set_aside(self, path: Path) -> None:
         """Move a damaged pack to ``quarantine/``: nothing relies on it any more, readers find its sound tensors there.
@@ -183,5 +183,5 @@ class Reader:
     def _pack(self, path: Path) -> OpenPack:
         known = self._open.get(path)
         if known is None:
-            known = self._open[path] = open_pack(self._fs, path)
+            known = self._open[path] = open_pack(self._fs, path, in_memory=len(self._open) >= _MOST_MAPPED)
         return known

@@ -26,11 +26,12 @@ from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts import Buffer, CollectReport
 from model_checkpoint.errors import CheckpointEngineError, IntegrityError
-from model_checkpoint.storage.manifest import MAX_NBYTES, parse
+from model_checkpoint.storage.manifest import MAX_NBYTES
 from model_checkpoint.storage.safetensors_file import DTYPES
 from model_checkpoint.storage.vault.catalog import Catalog
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
+from model_checkpoint.storage.vault.manifests import contents, parse_manifest
 from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackTensor, is_pack_name, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged, open_pack
@@ -49,6 +50,7 @@ MERGE_NBYTES = 4 * 1024 * 1024
 MERGE_COUNT = 64
 _MERGED_NBYTES = 64 * 1024 * 1024
 _MOST_MERGED = 512
+_MOST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Collector:
         self._wait_s = wait_s
         self._removed: list[str] = []
         self._nbytes = 0
+        self._sound = set[tuple[str, str]]()  # packs and tensors in them that this run has read and found whole
 
     def run(self, writer: Writer, workspace: Workspace) -> CollectReport:
         """Collect. Another process that does so now is left to it. Raises OSError, ``IntegrityError``."""
@@ -100,12 +103,15 @@ class Collector:
             self._sweep(workspace)
             needed = self._needed()
             self._forget()
-            self._catalog.reconcile()
-            plan = self._plan(needed)
-            with self._intents.announced(writer):  # what is written anew has no manifest that names it: we need it
-                replaced = [name for group in plan.rewritten for name in self._rewrite(writer, group)]
-            self._to_trash([*plan.unneeded, *replaced])
-            self._decide()
+            for _ in range(_MOST_ROUNDS):
+                self._catalog.reconcile()
+                plan = self._plan(needed)
+                with self._intents.announced(writer):  # what is written anew has no manifest that names it: we need it
+                    replaced = [name for group in plan.rewritten for name in self._rewrite(writer, group)]
+                self._to_trash([*plan.unneeded, *replaced])
+                if not self._decide():
+                    break
+                needed = self._needed()  # a pack is back that has what another one has too
             self._catalog.index.tidy()
         finally:
             held.close()
@@ -134,9 +140,8 @@ class Collector:
             except FileNotFoundError:  # forgotten since
                 continue
             try:
-                manifest = parse(raw, path, checkpoint_id, None)
-                needed.update(str(buffer.place["sha256"]) for buffer in manifest.buffers)
-            except (CheckpointEngineError, KeyError) as error:
+                needed.update(sha256 for sha256, _ in contents(parse_manifest(raw, path, checkpoint_id)))
+            except CheckpointEngineError as error:
                 raise IntegrityError(
                     f"nothing was cleaned up in {self._layout.root}: {path.name} cannot be read, and what it needs is"
                     f" unknown. Put it back from a copy, or delete that checkpoint ({error})",
@@ -169,16 +174,21 @@ class Collector:
 
     def _is_sound(self, name: str, tensor: PackTensor) -> bool:
         """Say whether that pack holds the bytes of a tensor that another one has too, so that this one may drop it."""
+        if (name, tensor.sha256) in self._sound:
+            return True
         try:
             pack = open_pack(self._fs, self._catalog.packs / name)
         except (FileNotFoundError, IntegrityError):
             return False
         try:
-            return not damaged([(pack, pack.tensors[tensor.sha256])], "full")
+            is_sound = not damaged([(pack, pack.tensors[tensor.sha256])], "full")
         except (OSError, KeyError):
             return False
         finally:
             pack.close()
+        if is_sound:
+            self._sound.add((name, tensor.sha256))
+        return is_sound
 
     def _rewrite(self, writer: Writer, group: Sequence[_Pack]) -> list[str]:
         """Write what is needed of some packs into a new one; return the names of those that it replaces."""
@@ -211,6 +221,7 @@ class Collector:
         finally:
             copy.close()
         self._catalog.enter(new.name, written.header)
+        self._sound |= {(new.name, tensor.sha256) for tensor in wanted}
         return [old.name for old in group]
 
     def _to_trash(self, names: Iterable[str]) -> None:
@@ -223,11 +234,12 @@ class Collector:
             self._fs.sync_dir(self._layout.trash)
             self._fs.sync_dir(self._catalog.packs)
 
-    def _decide(self) -> None:
+    def _decide(self) -> bool:
+        """Remove what is in trash, or put it back; return whether anything was put back."""
         trashed = [name for name in self._fs.list_dir(self._layout.trash) if is_pack_name(name)]
         if not trashed or not self._all_ended(self._intents.present()):
-            return
-        needed = self._needed()
+            return False
+        needed, is_back = self._needed(), False
         for name in trashed:
             path = self._layout.trash / name
             try:
@@ -238,14 +250,20 @@ class Collector:
                 self._catalog.set_aside(path)
                 continue
             opened.close()
-            own = {sha256: tensor.nbytes for sha256, tensor in opened.tensors.items() if sha256 in needed}
-            if all(self._catalog.home(sha256, nbytes) is not None for sha256, nbytes in own.items()):
+            if all(self._is_elsewhere(tensor) for sha256, tensor in opened.tensors.items() if sha256 in needed):
                 self._remove(path)
                 self._catalog.index.drop([name])
             else:
                 self._fs.rename(path, self._catalog.packs / name)
                 self._fs.sync_dir(self._catalog.packs)
                 self._catalog.enter(name, opened.header)
+                is_back = True
+        return is_back
+
+    def _is_elsewhere(self, tensor: PackTensor) -> bool:
+        """Say whether a pack in ``packs/`` holds the very bytes of a tensor: its header alone is no evidence."""
+        home = self._catalog.home(tensor.sha256, tensor.nbytes)
+        return home is not None and self._is_sound(home, tensor)
 
     def _all_ended(self, names: set[str]) -> bool:
         watch = Stopwatch()

@@ -78,9 +78,10 @@ def check_format(root: Path, fs: FsOps, *, write: bool, gc: bool) -> None:
 def _content(line: bytes, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(line)
-        fits = content["format"] == NAME and type(content["version"]) is int and isinstance(content["features"], dict)
-        if fits and isinstance(content["hash"], str):
+        features = content["features"]
+        fits = content["format"] == NAME and type(content["version"]) is int and isinstance(content["hash"], str)
+        if fits and all(isinstance(features.get(word, []), list) for word in ("read", "write", "gc")):
             return dict(content)
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise IntegrityError(f"{path} has the right checksum and is no FORMAT file of a vault", path=str(path))

@@ -42,8 +42,8 @@ class Intents:
                     self._left.remove(path)
 
     def present(self) -> set[str]:
-        """Return the names of all intents, those of dead writers too."""
-        return set(self._fs.list_dir(self._root))
+        """Return the names of all intents, those of dead writers too; not our own that could not be removed."""
+        return set(self._fs.list_dir(self._root)) - {path.name for path in [*self._left]}
 
     def living(self, names: Iterable[str]) -> set[str]:
         """Return those of `names` that are still there and whose writer lives; intents of dead writers are removed."""

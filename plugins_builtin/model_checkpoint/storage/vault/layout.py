@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.common.ids import checked_name
+from model_checkpoint.common.ids import checked_name, random_id
 from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError
 
 _MANIFEST = ".json"
@@ -28,21 +29,24 @@ class VaultLayout:
 
     def manifest(self, checkpoint_id: str) -> Path:
         """Return where the manifest belongs. Raises ``CheckpointNotFoundError`` for what cannot be an id."""
-        if not _is_name(checkpoint_id):  # such an id cannot be written, so it never was
+        if not is_id(checkpoint_id):  # such an id cannot be written, so it never was
             raise self.not_found(checkpoint_id)
         return self.manifests / f"{checkpoint_id}{_MANIFEST}"
 
     def ids(self) -> list[str]:
         """Return the ids of all committed checkpoints."""
         stems = (name.removesuffix(_MANIFEST) for name in self._fs.list_dir(self.manifests) if name.endswith(_MANIFEST))
-        return [stem for stem in stems if _is_name(stem)]
+        return [stem for stem in stems if is_id(stem)]
+
+    def new_forgotten(self, checkpoint_id: str) -> Path:
+        """Return where a manifest goes that is moved to trash now."""
+        return self.forgotten / f"{checkpoint_id}.{int(now_s() * 1e6):016x}{random_id()}{_MANIFEST}"
 
     def newest_forgotten(self, checkpoint_id: str) -> Path | None:
-        """Return a manifest of that id that is in trash, or None."""
-        for name in self._fs.list_dir(self.forgotten):
-            if name.removesuffix(_MANIFEST).rpartition(".")[0] == checkpoint_id:
-                return self.forgotten / name
-        return None
+        """Return the manifest of that id that came to trash last, or None. Their names sort by the time."""
+        names = self._fs.list_dir(self.forgotten)
+        own = [name for name in names if name.removesuffix(_MANIFEST).rpartition(".")[0] == checkpoint_id]
+        return self.forgotten / own[-1] if own else None
 
     def relative(self, path: Path) -> str:
         """Return `path` as reports name it."""
@@ -71,7 +75,8 @@ class VaultLayout:
         return CheckpointNotFoundError(f"there is no checkpoint {shown} in {self.root}")
 
 
-def _is_name(checkpoint_id: str) -> bool:
+def is_id(checkpoint_id: str) -> bool:
+    """Say whether a checkpoint may be called so."""
     try:
         checked_name(checkpoint_id, "a checkpoint")
     except InvalidNameError:

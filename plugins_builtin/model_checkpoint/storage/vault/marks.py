@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import Mark
 from model_checkpoint.errors import IntegrityError
 from model_checkpoint.storage.canonical_json import from_bytes, from_text, to_bytes, to_text
+from model_checkpoint.storage.vault.layout import is_id
 from model_checkpoint.storage.workspace import Writer
 
 _MAX_NBYTES = 1024 * 1024
@@ -88,8 +88,9 @@ def _parse(raw: bytearray, path: Path) -> tuple[Mark, str]:
         assert isinstance(content, dict)
         texts = [content[key] for key in ("id", "kind", "name", "digest")]
         value, time_s = content["value"], content["time_s"]
-        if all(isinstance(text, str) for text in texts) and (value is None or isinstance(value, str)):
+        are_texts = all(isinstance(text, str) for text in texts) and (value is None or isinstance(value, str))
+        if are_texts and is_id(texts[0]) and path.name.startswith(f"{texts[0]}."):
             return Mark(texts[0], texts[1], texts[2], value, float(time_s)), texts[3]
-    except (ValueError, KeyError, TypeError, AssertionError, json.JSONDecodeError):
+    except (ValueError, KeyError, TypeError, AssertionError, OverflowError):
         pass
     raise IntegrityError(f"{path} has the right checksum and is no mark", path=str(path))

@@ -20,11 +20,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.errors import IntegrityError
@@ -40,6 +40,16 @@ EMPTY_NBYTES = 256
 """More than a header takes that has no tensor."""
 _NAMELESS_ENTRY_NBYTES = 240
 """More than the digests, dtype, shape and offsets of a tensor take in a header; long shapes are counted apart."""
+_NUMBER = rb"(0|[1-9][0-9]{0,18})"
+_HEAD = re.compile(
+    rb'\{"__metadata__":\{"format":"pt","mce\.pack":"([^"]{1,20})",'
+    rb'"mce\.sha256":"([0-9a-f ]*)","mce\.xxh3":"([0-9a-f ]*)"\}'
+)
+_ENTRY = re.compile(
+    rb',("(?:[ -!#-\[\]-~]|\\[ -~]){1,6144}"):\{"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:[0-9]{1,19}(?:,[0-9]{1,19}){0,63})?)\],'
+    rb'"data_offsets":\[' + _NUMBER + rb"," + _NUMBER + rb"\]\}"
+)
+_TAIL = re.compile(rb"\} *\Z")
 ELEMENT_BITS = {
     "F64": 64,
     "F32": 32,
@@ -146,7 +156,7 @@ def header_nbytes(first: bytes | memoryview, file_nbytes: int, path: Path) -> in
     return 8 + int(length)
 
 
-def parse(raw: bytes | bytearray | memoryview, file_nbytes: int, path: Path) -> PackHeader:
+def parse(raw: bytes, file_nbytes: int, path: Path) -> PackHeader:
     """Return the header that `raw`, everything before the data, is. Raises ``IntegrityError``.
 
     Only the digest in the file's name vouches for it: that is compared here too.
@@ -160,9 +170,8 @@ def parse(raw: bytes | bytearray | memoryview, file_nbytes: int, path: Path) -> 
             actual=digest[:16],
         )
     try:
-        entries = json.loads(bytes(raw[8:]).decode("ascii"), object_pairs_hook=_without_repetition)
-        return _checked(entries, len(raw), file_nbytes, digest)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return _checked(raw, file_nbytes, digest)
+    except ValueError as error:
         raise malformed(path, str(error)[:300]) from None
 
 
@@ -171,35 +180,50 @@ def malformed(path: Path, what: str) -> IntegrityError:
     return IntegrityError(f"{path} is no pack that was ever written: {what}. It was left as it is", path=str(path))
 
 
-def _checked(entries: Any, data_begin: int, file_nbytes: int, digest: str) -> PackHeader:
-    if not isinstance(entries, dict) or len(entries) > MAX_TENSORS + 1:
-        raise ValueError("its header is no table of tensors")
-    metadata = entries.pop(_METADATA)
-    if metadata["mce.pack"] != VERSION:
-        raise ValueError(f"it is of version {str(metadata['mce.pack'])[:20]!r}")
-    sha256, xxh3 = _digests(metadata, "mce.sha256", 64), _digests(metadata, "mce.xxh3", 32)
-    if not len(sha256) == len(xxh3) == len(entries):
-        raise ValueError(f"it names {len(entries)} tensors and {len(sha256)} digests")
-    tensors, at = [], data_begin
-    for (name, entry), full, fast in zip(entries.items(), sha256, xxh3, strict=True):
-        nbytes = _nbytes(name, entry, at - data_begin)
-        tensors.append(PackTensor(name, entry["dtype"], tuple(entry["shape"]), at, nbytes, full, fast))
-        at += nbytes
+def _checked(raw: bytes, file_nbytes: int, digest: str) -> PackHeader:
+    """Read the one form in which `compose` writes, entry by entry: nothing takes more memory than a tensor's entry."""
+    head = _HEAD.match(raw, 8)
+    if head is None:
+        raise ValueError("its header does not begin as one does")
+    if head[1] != VERSION.encode():
+        raise ValueError(f"it is of version {head[1][:20]!r}")
+    sha256, xxh3 = _digests(head[2], 64), _digests(head[3], 32)
+    if len(sha256) != len(xxh3):
+        raise ValueError("it lists digests of one kind that it lacks of the other")
+    tensors: list[PackTensor] = []
+    names: set[str] = set()
+    data_begin = at = len(raw)
+    position = head.end()
+    for full, fast in zip(sha256, xxh3, strict=True):
+        entry = _ENTRY.match(raw, position)
+        if entry is None:
+            raise ValueError(f"entry {len(tensors)} of its header is no tensor's")
+        position = entry.end()
+        name = str(json.loads(entry[1]))
+        shape = tuple(map(int, entry[3].split(b","))) if entry[3] else ()
+        dtype, begin, end = entry[2].decode(), int(entry[4]), int(entry[5])
+        if name in names or not is_tensor_name(name):
+            raise ValueError(f"a tensor is called {name[:80]!r}, as another one is or none may be")
+        if begin != at - data_begin or (end - begin) * 8 != math.prod(shape) * ELEMENT_BITS.get(dtype, -1):
+            raise ValueError(f"{name[:80]!r} overlaps another tensor, leaves a gap or does not fit its shape")
+        names.add(name)
+        tensors.append(PackTensor(name, dtype, shape, at, end - begin, full.decode(), fast.decode()))
+        at += end - begin
+    if _TAIL.match(raw, position) is None:
+        raise ValueError(f"its header goes on after its {len(tensors)} tensors")
     if at != file_nbytes:
         raise ValueError(f"its tensors end at byte {at}, the file at {file_nbytes}")
     return PackHeader(tuple(tensors), data_begin, file_nbytes, digest)
 
 
-def _nbytes(name: str, entry: Mapping[str, Any], expected_begin: int) -> int:
-    if not is_tensor_name(name):
-        raise ValueError(f"a tensor is called {name[:80]!r}")
-    begin, end = entry["data_offsets"]
-    shape, bits = entry["shape"], ELEMENT_BITS[entry["dtype"]]
-    if any(type(number) is not int or not 0 <= number < 2**63 for number in (begin, end, *shape)) or len(shape) > 64:
-        raise ValueError(f"{name[:80]!r} has a size or place that cannot be")
-    if begin != expected_begin or (end - begin) * 8 != math.prod(shape) * bits:
-        raise ValueError(f"{name[:80]!r} overlaps another tensor, leaves a gap or does not fit its shape")
-    return int(end - begin)
+def _digests(listed: bytes, length: int) -> list[bytes]:
+    count = (len(listed) + 1) // (length + 1)
+    if count > MAX_TENSORS or (listed and (count * (length + 1) - 1 != len(listed) or listed.count(b" ") != count - 1)):
+        raise ValueError("it lists what are no digests")
+    digests = listed.split()
+    if any(len(digest) != length for digest in digests):
+        raise ValueError("it lists what are no digests")
+    return digests
 
 
 def is_tensor_name(name: str) -> bool:
@@ -210,17 +234,3 @@ def is_tensor_name(name: str) -> bool:
         and not any(letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff" for letter in name)
         and len(name.encode()) <= MAX_NAME_NBYTES
     )
-
-
-def _digests(metadata: Mapping[str, Any], key: str, length: int) -> list[str]:
-    found = str(metadata[key]).split()
-    if any(len(digest) != length or not set(digest) <= set("0123456789abcdef") for digest in found):
-        raise ValueError(f"{key} holds what is no digest")
-    return found
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return table

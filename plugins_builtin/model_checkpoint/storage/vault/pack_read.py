@@ -26,6 +26,8 @@ BLOCK_NBYTES = 1024 * 1024
 PIECE_NBYTES = 4 * 1024 * 1024
 _POPULATE_READ = 22
 """``MADV_POPULATE_READ`` of Linux 5.14: reads what is mapped, and says so if it cannot. Python has no name for it."""
+_KEPT_NBYTES = 1024 * 1024
+"""A pack smaller than this is read at once instead of being mapped."""
 _SMALL_NBYTES = 4 * 1024 * 1024
 _local = threading.local()
 
@@ -38,15 +40,30 @@ class OpenPack:
         self._mapping = threading.Lock()
         self.tensors = {tensor.sha256: tensor for tensor in header.tensors}
         self._mapped: mmap.mmap | None = None
+        self._memory: memoryview | None = None
 
     def memory(self, tensor: PackTensor) -> memoryview:
         """Return the tensor's bytes: private memory, read from the file as it is touched."""
         if tensor.nbytes == 0:
             return memoryview(bytearray())
+        if self._memory is not None:
+            return self._memory[tensor.begin : tensor.begin + tensor.nbytes]
         with self._mapping:
             if self._mapped is None:
                 self._mapped = _mapped(self._file.fileno(), self.header.nbytes)
         return memoryview(self._mapped)[tensor.begin : tensor.begin + tensor.nbytes]
+
+    def take_into_memory(self) -> None:
+        """Read everything and close the file. Raises ``IntegrityError`` where it has become shorter, OSError."""
+        whole = memoryview(bytearray(self.header.nbytes))
+        at = 0
+        while at < whole.nbytes:
+            count = os.preadv(self._file.fileno(), [whole[at:]], at)
+            if count == 0:
+                raise malformed(self.path, f"it ends at byte {at}")
+            at += count
+        self._memory = whole
+        self._file.close()
 
     def digest(self, tensor: PackTensor, depth: str) -> str:
         """Return the digest of the tensor's bytes as they are in the file now: SHA-256 if ``full``, else xxh3-128.
@@ -69,6 +86,8 @@ class OpenPack:
 
         Then ordinary reads say why: touching memory that cannot be read would end the process.
         """
+        if self._memory is not None:
+            return True
         assert self._mapped is not None
         start = begin // mmap.PAGESIZE * mmap.PAGESIZE
         try:
@@ -79,12 +98,15 @@ class OpenPack:
 
     def close(self) -> None:
         """Close the file; the mapping lives as long as somebody uses its memory."""
-        self._mapped = None
+        self._mapped = self._memory = None
         self._file.close()
 
 
-def open_pack(fs: FsOps, path: Path) -> OpenPack:
-    """Open a pack and check its header. Raises FileNotFoundError, ``IntegrityError``."""
+def open_pack(fs: FsOps, path: Path, *, in_memory: bool = False) -> OpenPack:
+    """Open a pack and check its header; take a small one, or with `in_memory` any, into memory and close its file.
+
+    Raises FileNotFoundError, ``IntegrityError``.
+    """
     file = fs.open_regular(path)
     try:
         nbytes = os.fstat(file.fileno()).st_size
@@ -92,7 +114,10 @@ def open_pack(fs: FsOps, path: Path) -> OpenPack:
         raw = os.pread(file.fileno(), length, 0)
         if len(raw) != length:
             raise malformed(path, "it ends in the middle of its header")
-        return OpenPack(path, file, parse(raw, nbytes, path))
+        pack = OpenPack(path, file, parse(raw, nbytes, path))
+        if in_memory or nbytes < _KEPT_NBYTES:
+            pack.take_into_memory()
+        return pack
     except BaseException:
         file.close()
         raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model_checkpoint.common.digest import sha256_hex
 from model_checkpoint.common.fsops import FsOps, publish_new, typed_errors, typed_read_errors, write_temp
-from model_checkpoint.common.ids import checked_name, random_id
+from model_checkpoint.common.ids import checked_name
 from model_checkpoint.contracts import (
     Buffer,
     CheckpointPayload,
@@ -32,7 +33,6 @@ from model_checkpoint.storage.manifest import (
     Manifest,
     compose,
     described,
-    parse,
     state_text,
 )
 from model_checkpoint.storage.vault.catalog import Catalog, Homes, Reader
@@ -40,6 +40,7 @@ from model_checkpoint.storage.vault.collect import Collector
 from model_checkpoint.storage.vault.format_file import check_format, write_format
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
+from model_checkpoint.storage.vault.manifests import contents, parse_manifest
 from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackHeader, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged
@@ -67,6 +68,7 @@ class VaultStore:
         self._remembered: dict[str, Identity] = {}
         self._expected_new: int | None = None
         self._remembering = threading.Lock()
+        self._beginning: dict[int, threading.Lock] = {}
         self._checked: set[tuple[bool, bool]] = set()
 
     def write(self, payload: CheckpointPayload) -> WriteReceipt:
@@ -152,7 +154,7 @@ class VaultStore:
             self._fs.make_dirs(self._layout.forgotten)
             nbytes = (self._fs.size(path) or 0) + self._catalog.index.freed_by(checkpoint_id)
             try:
-                self._fs.rename(path, self._layout.forgotten / f"{checkpoint_id}.{random_id()}.json")
+                self._fs.rename(path, self._layout.new_forgotten(checkpoint_id))
             except FileNotFoundError:  # another process was faster
                 raise self._layout.not_found(checkpoint_id) from None
             self._fs.sync_dir(path.parent)
@@ -166,13 +168,13 @@ class VaultStore:
         """
         path = self._layout.manifest(checkpoint_id)
         with typed_errors("restoring", path):
+            self._check_format(write=True)
             writer = self._begin()
             with self._intents.announced(writer):
                 kept = self._layout.newest_forgotten(checkpoint_id)
                 if kept is None:
                     raise self._layout.not_found(checkpoint_id)
-                manifest = parse(self._fs.read(kept, limit=MAX_NBYTES), kept, checkpoint_id, None)
-                wanted = [(str(buffer.place["sha256"]), buffer.nbytes) for buffer in manifest.buffers]
+                wanted = contents(parse_manifest(self._fs.read(kept, limit=MAX_NBYTES), kept, checkpoint_id))
                 for sha256, nbytes in wanted:
                     if self._catalog.home(sha256, nbytes) is None:
                         raise self._layout.not_found(checkpoint_id)
@@ -234,20 +236,21 @@ class VaultStore:
 
     def _begin(self) -> Writer:
         """Return the folder to write in; the first time, make the store's folders and learn what is there."""
-        writer, is_new = self._workspace.writer()
-        try:
-            if is_new:
-                self._layout.make_folders()
-                write_format(self._layout.root, self._fs, writer)
-                for leftover in self._workspace.dead_files():
-                    self._fs.unlink(leftover)
-                self._intents.living(self._intents.present())
-                self._catalog.reconcile()
-                self._learn_uses()
-        except BaseException:
-            self._workspace.close()
-            raise
-        return writer
+        with self._beginning.setdefault(os.getpid(), threading.Lock()):  # a fork may copy its parent's while it is held
+            writer, is_new = self._workspace.writer()
+            try:
+                if is_new:
+                    self._layout.make_folders()
+                    write_format(self._layout.root, self._fs, writer)
+                    for leftover in self._workspace.dead_files():
+                        self._fs.unlink(leftover)
+                    self._intents.living(self._intents.present())
+                    self._catalog.reconcile()
+                    self._learn_uses()
+            except BaseException:
+                self._workspace.close()
+                raise
+            return writer
 
     def _learn_uses(self) -> None:
         index, present = self._catalog.index, set(self._layout.ids())
@@ -256,9 +259,7 @@ class VaultStore:
             index.unuse(checkpoint_id)
         for checkpoint_id in present - known:
             with contextlib.suppress(StorageError, CheckpointNotFoundError):
-                manifest = self._manifest(checkpoint_id, None)
-                used = [(str(each.place["sha256"]), each.nbytes) for each in manifest.buffers]
-                index.enter([], checkpoint_id, used)
+                index.enter([], checkpoint_id, contents(self._manifest(checkpoint_id, None)))
 
     def _check_format(self, *, write: bool = False, gc: bool = False) -> None:
         wanted = (write or gc, gc)
@@ -323,11 +324,7 @@ class VaultStore:
                 raw = self._fs.read(path, limit=MAX_NBYTES)
             except FileNotFoundError:
                 raise self._layout.not_found(checkpoint_id) from None
-        manifest = parse(raw, path, checkpoint_id, expected_digest)
-        for buffer in manifest.buffers:
-            if not {"sha256", "xxh3", "pack"} <= buffer.place.keys():
-                raise IntegrityError(f"{path} does not say where {buffer.name[:80]!r} is", path=str(path))
-        return manifest
+        return parse_manifest(raw, path, checkpoint_id, expected_digest)
 
 
 @contextlib.contextmanager
