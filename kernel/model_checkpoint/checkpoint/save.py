@@ -18,6 +18,7 @@ next save takes another id.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -85,14 +86,10 @@ def save(services: Services, run: RunState, request: SaveRequest) -> CheckpointR
 def save_later(services: Services, run: RunState, request: SaveRequest, saver: Saver) -> str:
     """Copy the state, leave the rest to `saver`, and return the checkpoint's id. Raises as `save` does up to there."""
     job = SaveJob(services, run, request)
-    stage = saver.free_stage()
-    try:
+    with saver.room() as stage:
         job.prepare(stage)
         checkpoint_id = job.choose_id(saver.pending())
-    except BaseException:
-        saver.give_back(stage)
-        raise
-    saver.put(Pending(checkpoint_id, job.finish, stage))
+        saver.put(Pending(checkpoint_id, job.finish, stage))
     return checkpoint_id
 
 
@@ -122,6 +119,7 @@ class SaveJob:
             self.stage = "capture"
             flat = self._capture(context)
             self._metadata = as_json(context.get("metadata"), "metadata")
+            self._given_metadata = copy.deepcopy(dict(context.get("metadata")))  # the caller goes on, and may change it
             self._metrics, self._tags = as_numbers(context.get("metrics")), checked_tags(context.get("tags"))
             self._flat = flat if stage is None else replace(flat, buffers=stage.copy(flat.buffers))
             self.operation.fire(
@@ -179,7 +177,7 @@ class SaveJob:
                 parent_id=self.state.parent_id,
                 metrics=metrics,
                 tags=tags,
-                metadata=dict(self._context.get("metadata")),
+                metadata=self._given_metadata,
             )
         )
         self.stage = "committed"
@@ -258,12 +256,14 @@ class SaveJob:
         if not isinstance(flat.tree, dict):
             raise ConfigurationError("the state to save must be a mapping of names to objects")
         for new_id in [self._chosen] if self._chosen else self._ids(self._context, sequence):
+            if backend.holds(new_id):  # stored and not recorded: not ours to touch, should this save break off
+                continue
             self.operation.about(new_id)
             self._written = new_id
             try:
                 payload = CheckpointPayload(new_id, flat.tree, flat.buffers, {**details, "sequence": sequence})
                 return backend.write(payload), sequence
-            except CheckpointExistsError:  # stored and not recorded: left by a process that died before its commit
+            except CheckpointExistsError:  # another process was faster
                 self._written = None
         raise self._no_id()
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from model_checkpoint.common.parallel import in_parallel
+from model_checkpoint.common.memory import private_memory
+from model_checkpoint.common.parallel import Stop, in_parallel
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import Buffer
@@ -44,13 +45,14 @@ class Stage:
         _copy_all([(copy.data, buffer.data) for copy, buffer in zip(copies, buffers, strict=True) if buffer.nbytes])
         return copies
 
+    def clear(self) -> None:
+        """Let go of the memory."""
+        self._memory = None
+
     def _room(self, nbytes: int) -> mmap.mmap:
         if self._memory is None or len(self._memory) < nbytes:
             self._memory = None  # before the new one: two of them may not fit
-            try:
-                self._memory = mmap.mmap(-1, max(nbytes, mmap.PAGESIZE))
-            except OSError as error:
-                raise MemoryError(f"{nbytes} bytes of memory for a copy of the state are not to be had") from error
+            self._memory = private_memory(nbytes)
         return self._memory
 
 
@@ -61,8 +63,8 @@ def _copy_all(pairs: Sequence[tuple[memoryview, memoryview]]) -> None:
     pieces = ((target, source, begin) for target, source in pairs for begin in range(0, source.nbytes, _PIECE_NBYTES))
     lock = threading.Lock()
 
-    def work() -> None:
-        while True:
+    def work(stop: Stop) -> None:
+        while not stop:
             with lock:
                 piece = next(pieces, None)
             if piece is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.common.locks import HeldLock, take_flock
 from model_checkpoint.errors import (
     CheckpointExistsError,
     IntegrityError,
@@ -33,23 +34,9 @@ T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-_LOCKED = {errno.EAGAIN, errno.EACCES}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 PUBLISH_TIMEOUT_S = 60.0
 """How long to wait for another live process that is giving a file the same name. It takes milliseconds."""
-
-
-class HeldLock:
-    """An exclusive lock that this process holds; the operating system lets go of it when the process dies."""
-
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor, self.path = descriptor, path
-
-    def close(self) -> None:
-        """Let go of it. A forked child has a copy, and closing that one leaves the lock with its parent."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 class FsOps:
@@ -219,8 +206,8 @@ class FsOps:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             held = HeldLock(os.open(path, flags, 0o666), path)
             try:
-                taken = _flock(held._descriptor, path)
-                opened = os.fstat(held._descriptor)
+                taken = take_flock(held.descriptor, path)
+                opened = os.fstat(held.descriptor)
                 # the holder before us may have removed the file: then others lock a new one, and ours is nobody's
                 if taken and self.identity(path) == (opened.st_dev, opened.st_ino):
                     return held
@@ -296,6 +283,7 @@ def publish_new(fs: FsOps, temp: Path, target: Path) -> None:
     A hard link is exclusive and atomic, and leaves `temp` for the caller to remove. Where the file system has none,
     `temp` is renamed, under a lock that all publishers of that name take, since a rename would replace what is there.
     """
+    is_renamed = False
     try:
         fs.link(temp, target)
     except OSError as error:
@@ -308,13 +296,17 @@ def publish_new(fs: FsOps, temp: Path, target: Path) -> None:
                 if fs.identity(target) is not None:
                     raise _taken(target) from None
                 fs.rename(temp, target)
+                is_renamed = True
         else:
             raise
     try:
         fs.sync_dir(target.parent)
     except BaseException:
-        with contextlib.suppress(OSError):
-            fs.unlink(target)  # whoever is told that this failed must not find it there
+        with contextlib.suppress(OSError):  # whoever is told that this failed must not find it there
+            if is_renamed:
+                fs.rename(target, temp)
+            else:
+                fs.unlink(target)
         raise
 
 
@@ -340,23 +332,6 @@ def _no_file(path: Path) -> IntegrityError:
 
 def _taken(target: Path) -> CheckpointExistsError:
     return CheckpointExistsError(f"{target} exists already; a stored checkpoint is never overwritten")
-
-
-def _flock(descriptor: int, path: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        raise StorageError(f"{path} cannot be locked: this operating system has no flock; use Linux or macOS") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _LOCKED:
-            return False
-        raise StorageError(
-            f"{path} cannot be locked: {error.strerror}. The file system offers no file locks; choose another"
-            " checkpoint_dir (argument or MCE_CHECKPOINT_DIR)"
-        ) from error
-    return True
 
 
 @contextlib.contextmanager

@@ -6,32 +6,60 @@ import threading
 from collections.abc import Callable
 
 
-def in_parallel(work: Callable[[], None], threads: int) -> None:
-    """Call ``work()`` in `threads` threads at once, one of them this one; it shares out by itself what is to be done.
+class Stop:
+    """Tells workers that there is nothing more to do: one of them failed, or the caller was interrupted."""
 
-    Raises what the calling thread's own call raised, else the first that another one did. Where no thread can be
-    started any more, as at the end of the process, the calling thread does everything.
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Tell them."""
+        self._event.set()
+
+
+def in_parallel(work: Callable[[Stop], None], threads: int, *, on_stop: Callable[[], object] = lambda: None) -> None:
+    """Call ``work(stop)`` in `threads` threads at once, one of them this one; it shares out by itself what is to do.
+
+    `work` looks at `stop` between two pieces of its work. Whatever happens, an interrupt from the keyboard or two, no
+    other thread is at work when this returns. Raises what the calling thread's own call raised, else the first that
+    another one did; `on_stop` is called before the others are waited for then. Where no thread can be started any more,
+    as at the end of the process, the calling thread does everything.
     """
-    errors: list[BaseException] = []
+    stop, errors = Stop(), list[BaseException]()
 
     def guarded() -> None:
         try:
-            work()
+            if not stop:
+                work(stop)
         except BaseException as error:  # handed on below
             errors.append(error)
+            stop.set()
 
     others = [threading.Thread(target=guarded, name=f"mce-{number}", daemon=True) for number in range(1, threads)]
-    started = []
+    failure: BaseException | None = None
     try:
         for thread in others:
             try:
                 thread.start()
             except RuntimeError:
                 break
-            started.append(thread)
-        work()
-    finally:
-        for thread in started:
-            thread.join()
+        work(stop)
+    except BaseException as error:
+        failure = error
+    while any(thread.is_alive() for thread in others):
+        try:
+            if failure is not None:
+                stop.set()
+                on_stop()
+            for thread in others:
+                if thread.is_alive():
+                    thread.join()
+        except BaseException as error:  # another Ctrl-C: the memory that the others write to is not theirs alone
+            failure = failure or error
+    if failure is not None:
+        raise failure
     if errors:
         raise errors[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class BackendSet:
     def __init__(self, descriptors: Registry[StorageBackendDescriptor], root: Path, default: str, fs: FsOps) -> None:
         self._descriptors, self._root, self._default, self._fs = descriptors, root, default, fs
         self._open: dict[str, StorageBackend] = {}
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
 
     @property
     def default(self) -> str:
@@ -40,6 +41,8 @@ class BackendSet:
         backend = self._open.get(name)
         if backend is None:
             descriptor = self.descriptor(name)
+            if self._pid != os.getpid():  # forked, perhaps while another thread held it
+                self._lock, self._pid = threading.Lock(), os.getpid()
             with self._lock:
                 backend = self._open.get(name)
                 if backend is None:

@@ -8,6 +8,7 @@ such threads.
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -30,6 +31,7 @@ class Exclusive:
 
     def __init__(self, barred: Callable[[], bool] = lambda: False) -> None:
         self._barred = barred
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._turn: contextvars.ContextVar[_Turn | None] = contextvars.ContextVar("model_checkpoint_turn", default=None)
         self._taken: list[tuple[_Turn, contextvars.Token[_Turn | None]]] = []
@@ -40,6 +42,8 @@ class Exclusive:
                 "a hook of a non-blocking save cannot save, or begin or end a run: it runs on the thread that finishes"
                 " such saves. Save with wait=True, or leave it to the training's own thread"
             )
+        if self._pid != os.getpid():  # forked, perhaps while another thread held it, which is not here
+            self._lock, self._taken, self._pid = threading.RLock(), [], os.getpid()
         if not self._lock.acquire(blocking=False):
             turn = self._turn.get()
             if turn is not None and turn.held:

@@ -52,7 +52,7 @@ class Kernel(CheckpointOperations):
         self._session: RunSession | None = None
         self._plan: dict[str, Any] = {}
         self._saver = Saver()
-        self._lock = Exclusive(barred=lambda: self._saver.is_own_thread)
+        self._lock = Exclusive(barred=lambda: self._saver.is_finishing)
         self._closed = self._has_deleted = False
 
     @classmethod
@@ -258,6 +258,7 @@ class Kernel(CheckpointOperations):
             if self._closed:
                 return
             ends.callback(self._saver.raise_failure)
+            ends.callback(self._saver.close)
             ends.callback(open_kernels.print_failed_hooks, self.hooks)
             ends.callback(open_kernels.remove, self)
             ends.callback(self.records.close)

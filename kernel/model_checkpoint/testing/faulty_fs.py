@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
-from model_checkpoint.common.fsops import FsOps, HeldLock
+from model_checkpoint.common.fsops import FsOps
+from model_checkpoint.common.locks import HeldLock
 
 ALLOCATING = frozenset({"make_dirs", "create", "write", "write_at", "sync_file", "sync_dir", "rename", "link", "lock"})
 """The calls that a full disk refuses."""

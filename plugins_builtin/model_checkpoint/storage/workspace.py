@@ -21,8 +21,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_checkpoint.common.fsops import FsOps, HeldLock, locked
+from model_checkpoint.common.fsops import FsOps, locked
 from model_checkpoint.common.ids import random_id
+from model_checkpoint.common.locks import HeldLock
 from model_checkpoint.errors import StorageError
 
 LOCK = "lock"

@@ -46,8 +46,8 @@ _HEAD = re.compile(
     rb'"mce\.sha256":"([0-9a-f ]*)","mce\.xxh3":"([0-9a-f ]*)"\}'
 )
 _ENTRY = re.compile(
-    rb',("(?:[ -!#-\[\]-~]|\\[ -~]){1,6144}"):\{"dtype":"([A-Z0-9_]{1,16})","shape":\[((?:[0-9]{1,19}(?:,[0-9]{1,19}){0,63})?)\],'
-    rb'"data_offsets":\[' + _NUMBER + rb"," + _NUMBER + rb"\]\}"
+    rb',("(?:[ -!#-\[\]-~]|\\[ -~]){1,6144}"):\{"dtype":"([A-Z0-9_]{1,16})",'
+    rb'"shape":\[((?:[0-9]{1,19}(?:,[0-9]{1,19}){0,63})?)\],"data_offsets":\[' + _NUMBER + rb"," + _NUMBER + rb"\]\}"
 )
 _TAIL = re.compile(rb"\} *\Z")
 ELEMENT_BITS = {

@@ -18,7 +18,7 @@ from typing import IO, Any
 import xxhash
 
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.common.parallel import in_parallel
+from model_checkpoint.common.parallel import Stop, in_parallel
 from model_checkpoint.errors import IntegrityError
 from model_checkpoint.storage.vault.pack import PackHeader, PackTensor, header_nbytes, malformed, parse
 
@@ -131,8 +131,8 @@ def damaged(wanted: Sequence[tuple[OpenPack, PackTensor]], depth: str) -> list[t
     waiting = iter(sorted(wanted, key=lambda item: -item[1].nbytes))  # the largest first: no core ends with it alone
     lock, found = threading.Lock(), list[tuple[OpenPack, PackTensor, str]]()
 
-    def check() -> None:
-        while True:
+    def check(stop: Stop) -> None:
+        while not stop:
             with lock:
                 item = next(waiting, None)
             if item is None:

@@ -26,7 +26,7 @@ import numpy as np
 import xxhash
 
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.common.parallel import in_parallel
+from model_checkpoint.common.parallel import Stop, in_parallel
 from model_checkpoint.contracts import Buffer
 from model_checkpoint.errors import StorageFullError, TornSnapshotError
 from model_checkpoint.storage.safetensors_file import DTYPES
@@ -171,8 +171,8 @@ class _Job:
         if free is None or free >= self._nbytes + self._begin:
             return
         buffers = [buffer for _, buffer in self._order]
-        new = (each.nbytes for each in buffers if not self._lookup.may_hold(_xxh3(_bytes(each)), each.nbytes))
-        needed = self._begin + sum(new)
+        distinct = {(_xxh3(_bytes(each)), each.nbytes) for each in buffers}
+        needed = self._begin + sum(nbytes for xxh3, nbytes in distinct if not self._lookup.may_hold(xxh3, nbytes))
         if needed > free:
             raise StorageFullError(
                 f"no space left for {self._path}: {needed} bytes of this checkpoint are not stored yet, and {free} are"
@@ -183,7 +183,7 @@ class _Job:
     def _work_in_threads(self) -> None:
         threads = min(_MOST_THREADS, (os.cpu_count() or 1) + 2, len(self._order))
         try:
-            in_parallel(self._work, threads if self._nbytes >= SMALL_NBYTES else 1)
+            in_parallel(self._work, threads if self._nbytes >= SMALL_NBYTES else 1, on_stop=self._break_off)
         except BrokenOff:
             raise self._cause or BrokenOff from None
 
@@ -194,9 +194,9 @@ class _Job:
         for new in list(self._new.values()):
             new.done.set()
 
-    def _work(self) -> None:
+    def _work(self, stop: Stop) -> None:
         try:
-            while True:
+            while not stop:
                 with self._turn:
                     number, self._next = self._next, self._next + 1
                 if number >= len(self._order):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_checkpoint.common.fsops import FsOps, write_all_at
+from model_checkpoint.common.memory import private_memory
 
 SEGMENT_NBYTES = 8 * 1024 * 1024
 PIECE_NBYTES = 256 * 1024
@@ -41,7 +42,7 @@ class BlockPool:
     def take(self) -> mmap.mmap:
         """Return a block, a new one where none is free."""
         with self._lock:
-            return self._free.pop() if self._free else mmap.mmap(-1, SEGMENT_NBYTES)
+            return self._free.pop() if self._free else private_memory(SEGMENT_NBYTES)
 
     def give(self, block: mmap.mmap) -> None:
         """Take a block back."""
