@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.checkpoint.ranking import flags_won
@@ -76,7 +76,12 @@ def undelete(services: Services, backends: Iterable[str], checkpoint_id: str) ->
         with contextlib.suppress(CheckpointNotFoundError):
             cast("CanUndo", backend).restore(checkpoint_id)
             if services.records.get_checkpoint(checkpoint_id) is None:
-                _record(services, name, backend.describe(checkpoint_id))
+                try:
+                    _record(services, name, backend.describe(checkpoint_id))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise CheckpointNotFoundError(
+                        f"{checkpoint_id!r} is stored again and cannot be recorded: it does not say of which run it is"
+                    ) from error
                 _bring_back_marks(services, [name], {checkpoint_id})
             return
     raise CheckpointNotFoundError(
@@ -100,8 +105,6 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
     told = stored.metadata
     experiment = services.records.ensure_experiment(str(told["experiment"]))
     created_at_s = _number(told["created_at_s"])
-    current = services.records.get_run(str(told["run_id"]))
-    generation = _sequence(stored) - 1  # a commit takes the next number
     run = RunRecord(
         id=str(told["run_id"]),
         name=str(told["run"]),
@@ -109,10 +112,8 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
         experiment_name=experiment.name,
         status=RunStatus.CRASHED,
         created_at_s=created_at_s,
-        generation=generation,
         reason="rebuilt from its stored checkpoints",
     )
-    services.records.restore_run(run)
     metrics = {name: _number(value) for name, value in _table(told.get("metrics")).items()}
     record = CheckpointRecord(
         id=stored.checkpoint_id,
@@ -125,7 +126,7 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
         nbytes=stored.nbytes,
         nbytes_written=0,
         duration_s=0.0,
-        sequence=generation + 1,
+        sequence=_sequence(stored),
         epoch=_int(told.get("epoch")),
         step=_int(told.get("step")),
         parent_id=str(told["parent"]) if told.get("parent") is not None else None,
@@ -134,9 +135,7 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
         metadata=_table(told.get("metadata")),
     )
     won = flags_won(services, record, services.records.best_flags(run.id))
-    services.records.commit_checkpoint(record, best=won, expected_generation=generation)
-    if current is not None and current.generation > generation + 1:  # an older one, deleted and brought back
-        services.records.restore_run(replace(run, generation=current.generation))
+    services.records.restore_checkpoint(record, run=run, best=won)
 
 
 def _bring_back_marks(services: Services, backends: Iterable[str], ids: set[str]) -> None:

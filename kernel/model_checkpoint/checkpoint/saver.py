@@ -71,7 +71,7 @@ class Saver:
 
     @contextlib.contextmanager
     def room(self) -> Iterator[Stage]:
-        """Wait until there is room for another save and give the memory for it; left without `put`, it is free again."""
+        """Wait until there is room for another save, and give the memory for it. Without `put` it is free again."""
         self._forget_parents()
         stage: Stage | None = None
         try:

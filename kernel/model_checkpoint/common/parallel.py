@@ -29,34 +29,39 @@ def in_parallel(work: Callable[[Stop], None], threads: int, *, on_stop: Callable
     as at the end of the process, the calling thread does everything.
     """
     stop, errors = Stop(), list[BaseException]()
+    running: list[threading.Event] = []
 
     def guarded() -> None:
+        done = threading.Event()
+        running.append(done)  # before the look at `stop`: who begins too late to be waited for does nothing
         try:
             if not stop:
                 work(stop)
         except BaseException as error:  # handed on below
             errors.append(error)
             stop.set()
+        finally:
+            done.set()
 
-    others = [threading.Thread(target=guarded, name=f"mce-{number}", daemon=True) for number in range(1, threads)]
     failure: BaseException | None = None
     try:
-        for thread in others:
+        for number in range(1, threads):
             try:
-                thread.start()
+                threading.Thread(target=guarded, name=f"mce-{number}", daemon=True).start()
             except RuntimeError:
                 break
         work(stop)
     except BaseException as error:
         failure = error
-    while any(thread.is_alive() for thread in others):
+    while True:  # Thread.join is no help: interrupted, it may take a thread that is at work for one that has ended
         try:
             if failure is not None:
                 stop.set()
                 on_stop()
-            for thread in others:
-                if thread.is_alive():
-                    thread.join()
+            for done in running:
+                done.wait()
+            stop.set()  # one that begins only now finds nothing to do
+            break
         except BaseException as error:  # another Ctrl-C: the memory that the others write to is not theirs alone
             failure = failure or error
     if failure is not None:

@@ -20,7 +20,8 @@ The rules, numbered as ``model_checkpoint.testing.RecordStoreTests`` tests them:
     processes may open a new store at once.
 12. All methods may be called from several threads and processes at once.
 13. The last ``mark`` of a kind and name holds, and is part of the checkpoint's record; None takes it back.
-14. ``restore_run`` and ``commit_checkpoint`` bring back what a record store that was lost had.
+14. ``restore_checkpoint`` writes a row with its own number, and its run, in one transaction; a run's generation never
+    goes back.
 """
 
 from __future__ import annotations
@@ -245,10 +246,14 @@ class RecordStore(Protocol):
     def find_alias(self, name: str, *, experiment_id: str | None = None) -> CheckpointRecord | None:
         """Return the newest checkpoint with that alias, or None."""
 
-    def restore_run(self, run: RunRecord) -> None:
-        """Write a run under its own id and name, or bring the one that has this id to ``run.generation``.
+    def restore_checkpoint(
+        self, record: CheckpointRecord, *, run: RunRecord, best: Sequence[BestFlag]
+    ) -> CheckpointRecord:
+        """Write the row of a stored checkpoint whose records were lost, and its run where that is not there.
 
-        Raises ``InvalidNameError`` where another run has the name.
+        Both keep their ids. The row keeps its number, unless that is taken: then it gets the next one. The run's
+        generation does not go back. Raises ``CheckpointExistsError``, ``InvalidNameError`` where another run has its
+        name.
         """
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:

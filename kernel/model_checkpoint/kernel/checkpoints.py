@@ -199,8 +199,9 @@ class CheckpointOperations:
 
         Raises ``CheckpointNotFoundError`` where it is too late, or the storage backend has no such thing.
         """
-        self._settle()
-        undelete(self.services, self.backends.stored(), checkpoint_id)
+        with self._lock:
+            self._settle()
+            undelete(self.services, self.backends.stored(), checkpoint_id)
 
     def pin(self, which: str) -> None:
         """Keep a checkpoint, whatever a policy would drop, and refuse to delete it."""
@@ -241,8 +242,9 @@ class CheckpointOperations:
 
         For who has lost the record store. Afterwards no policy drops a checkpoint before `confirm_rebuild`.
         """
-        self._settle()
-        return rebuild(self.services, self.backends.stored())
+        with self._lock:
+            self._settle()
+            return rebuild(self.services, self.backends.stored())
 
     def confirm_rebuild(self) -> None:
         """Say that rebuilt records are what they should be."""

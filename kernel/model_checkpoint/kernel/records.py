@@ -162,8 +162,15 @@ class HookedRecords:
     def find_alias(self, name: str, *, experiment_id: str | None = None) -> CheckpointRecord | None:
         return self._store.find_alias(name, experiment_id=experiment_id)
 
-    def restore_run(self, run: RunRecord) -> None:
-        self._write("runs", "restore", [run], lambda: self._store.restore_run(run))
+    def restore_checkpoint(
+        self, record: CheckpointRecord, *, run: RunRecord, best: Sequence[BestFlag]
+    ) -> CheckpointRecord:
+        return self._write(
+            "checkpoints",
+            "restore",
+            [record],
+            lambda: self._store.restore_checkpoint(record, run=run, best=best),
+        )
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         self._write("checkpoints", "delete", [checkpoint_id], lambda: self._store.delete_checkpoint(checkpoint_id))

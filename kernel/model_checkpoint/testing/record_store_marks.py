@@ -6,9 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from model_checkpoint.contracts import Mark, RecordStore, RunStatus
-from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError, InvalidNameError
-from model_checkpoint.testing.record_samples import TEXTS, commit, generation, new_run, rule
+from model_checkpoint.contracts import BestFlag, Mark, RecordStore, RunStatus
+from model_checkpoint.errors import (
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    ConfigurationError,
+    InvalidNameError,
+)
+from model_checkpoint.testing.record_samples import TEXTS, a_record, commit, generation, ids, new_run, rule
 
 
 class MarkTests:
@@ -90,19 +95,44 @@ class MarkTests:
         assert store.find_alias("prod") is None
 
     @rule(14)
-    def test_a_run_comes_back_under_its_own_id(self, store: RecordStore) -> None:
+    def test_a_lost_checkpoint_comes_back_with_its_run_and_its_number(self, store: RecordStore) -> None:
         experiment = store.ensure_experiment("digits")
-        lost = replace(new_run(store), id="its own", name="digits-77", status=RunStatus.CRASHED, generation=4)
-        store.restore_run(lost)
+        lost = replace(new_run(store), id="its own", name="digits-77", status=RunStatus.CRASHED)
+        fifth = a_record(lost, "c5", sequence=5, metrics={"val_loss": 0.5}, tags={"a": "b"})
+        flag = BestFlag(lost.id, "val_loss", "min", "c5", 0.5)
+        assert store.restore_checkpoint(fifth, run=lost, best=[flag]).sequence == 5
         found = store.get_run("its own")
         assert found is not None
-        assert (found.name, found.generation, found.status) == ("digits-77", 4, RunStatus.CRASHED)
+        assert (found.name, found.generation, found.status) == ("digits-77", 5, RunStatus.CRASHED)
         assert found.experiment_id == experiment.id
-        commit(store, found, "c5")
         record = store.get_checkpoint("c5")
         assert record is not None
-        assert record.sequence == 5
-        store.restore_run(replace(lost, generation=9, name="ignored"))
-        assert generation(store, found) == 9
+        assert (record.sequence, record.tags, record.best_for) == (5, {"a": "b"}, ("val_loss",))
+        assert commit(store, found, "c6").sequence == 6
+
+    @rule(14)
+    def test_an_older_one_takes_its_place_and_one_whose_place_is_taken_the_next(self, store: RecordStore) -> None:
+        run = new_run(store)
+        for name in ("c1", "c2", "c3"):
+            commit(store, run, name)
+        second = store.get_checkpoint("c2")
+        assert second is not None
+        store.delete_checkpoint("c2")
+        assert store.restore_checkpoint(second, run=run, best=[]).sequence == 2
+        assert generation(store, run) == 3
+        assert ids(store.list_checkpoints(run_id=run.id)) == ["c3", "c2", "c1"]
+        assert store.restore_checkpoint(a_record(run, "orphan", sequence=2), run=run, best=[]).sequence == 4
+        assert commit(store, run, "c5").sequence == 5
+
+    @rule(14)
+    def test_what_cannot_come_back_changes_nothing(self, store: RecordStore) -> None:
+        run = new_run(store)
+        record = commit(store, run, "c1")
+        with pytest.raises(CheckpointExistsError):
+            store.restore_checkpoint(record, run=run, best=[])
+        another = replace(run, id="another")
         with pytest.raises(InvalidNameError):
-            store.restore_run(replace(lost, id="another"))
+            store.restore_checkpoint(a_record(another, "c9", sequence=9), run=another, best=[])
+        assert generation(store, run) == 1
+        assert store.get_run("another") is None
+        assert store.get_checkpoint("c9") is None

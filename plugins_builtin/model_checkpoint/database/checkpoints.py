@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from model_checkpoint.contracts import BestFlag, CheckpointRecord
+from model_checkpoint.contracts import BestFlag, CheckpointRecord, RunRecord
 from model_checkpoint.database.best import (
     claim_flags,
     columns_of,
@@ -17,6 +17,7 @@ from model_checkpoint.database.best import (
     set_flags,
 )
 from model_checkpoint.database.checkpoint_rows import checkpoint_rows, load_checkpoints
+from model_checkpoint.database.runs import restore_run
 from model_checkpoint.database.schema import checkpoint_metrics, checkpoint_tags, checkpoints, experiments, runs
 from model_checkpoint.database.tags import add_tags
 from model_checkpoint.database.values import checked_tags, encode_json
@@ -32,10 +33,39 @@ def commit_checkpoint(
     connection: Connection, record: CheckpointRecord, best: Sequence[BestFlag], expected_generation: int
 ) -> CheckpointRecord:
     """Write the row, its metrics, tags and best flags. Whoever raises here leaves it to the transaction to undo."""
-    if connection.scalar(select(checkpoints.c.key).where(checkpoints.c.id == record.id)) is not None:
-        raise CheckpointExistsError(f"a checkpoint with id {record.id!r} is recorded already; ids are never reused")
+    _refuse_recorded(connection, record.id)
     run = _advance(connection, record.run_id, expected_generation)
-    sequence = expected_generation + 1
+    return _insert(connection, record, run, best, expected_generation + 1)
+
+
+def restore_checkpoint(
+    connection: Connection, record: CheckpointRecord, run: RunRecord, best: Sequence[BestFlag]
+) -> CheckpointRecord:
+    """Write the row of a stored checkpoint, and its run where that is gone too, under their own ids and number.
+
+    The run's generation never goes back. Where the number is taken, another checkpoint was saved under it: it gets the
+    next one.
+    """
+    _refuse_recorded(connection, record.id)
+    restore_run(connection, run)
+    found = _run_of(connection, run.id)
+    assert found is not None
+    own, generation = found
+    same = select(checkpoints.c.key).where(checkpoints.c.run_key == own.key, checkpoints.c.sequence == record.sequence)
+    sequence = record.sequence if connection.scalar(same) is None else generation + 1
+    moved = update(runs).where(runs.c.key == own.key).values(generation=max(generation, sequence))
+    connection.execute(moved)
+    return _insert(connection, record, own, best, sequence)
+
+
+def _refuse_recorded(connection: Connection, checkpoint_id: str) -> None:
+    if connection.scalar(select(checkpoints.c.key).where(checkpoints.c.id == checkpoint_id)) is not None:
+        raise CheckpointExistsError(f"a checkpoint with id {checkpoint_id!r} is recorded already; ids are never reused")
+
+
+def _insert(
+    connection: Connection, record: CheckpointRecord, run: _Run, best: Sequence[BestFlag], sequence: int
+) -> CheckpointRecord:
     row = {
         "id": record.id,
         "run_key": run.key,
@@ -80,20 +110,29 @@ def _advance(connection: Connection, run_id: str, expected: int) -> _Run:
     moved = connection.execute(
         update(runs).where(runs.c.id == run_id, runs.c.generation == expected).values(generation=expected + 1)
     )
+    found = _run_of(connection, run_id)
+    if found is None:
+        raise RecordStoreError(f"there is no run with id {run_id!r}: create_run gives the id")
+    run, generation = found
+    if moved.rowcount != 1:
+        raise StaleGenerationError(
+            f"run {run.name!r} is at generation {generation}, not {expected}: another process committed a checkpoint to"
+            " it in between. Rank again and retry"
+        )
+    return run
+
+
+def _run_of(connection: Connection, run_id: str) -> tuple[_Run, int] | None:
+    """Return the run and its generation."""
     found = connection.execute(
         select(runs.c.key, runs.c.name, runs.c.generation, runs.c.experiment_key, experiments.c.id)
         .join(experiments, experiments.c.key == runs.c.experiment_key)
         .where(runs.c.id == run_id)
     ).one_or_none()
     if found is None:
-        raise RecordStoreError(f"there is no run with id {run_id!r}: create_run gives the id")
+        return None
     key, name, generation, experiment_key, experiment_id = found
-    if moved.rowcount != 1:
-        raise StaleGenerationError(
-            f"run {name!r} is at generation {generation}, not {expected}: another process committed a checkpoint to it"
-            " in between. Rank again and retry"
-        )
-    return _Run(key, name, experiment_key, experiment_id)
+    return _Run(key, name, experiment_key, experiment_id), generation
 
 
 def find_checkpoint(connection: Connection, checkpoint_id: str) -> CheckpointRecord | None:

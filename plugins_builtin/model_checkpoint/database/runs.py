@@ -11,7 +11,7 @@ from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import JSON, ExperimentRecord, RunRecord, RunStatus
 from model_checkpoint.database.schema import experiment_tags, experiments, run_params, run_tags, runs
 from model_checkpoint.database.tags import add_tags, merge_tags, tags_of
-from model_checkpoint.database.values import decode_json, encode_json, flat_params
+from model_checkpoint.database.values import checked_tags, decode_json, encode_json, flat_params
 from model_checkpoint.errors import InvalidNameError, RecordStoreError
 
 
@@ -82,9 +82,9 @@ def create_run(
     return record
 
 
-def restore_run(connection: Connection, run: RunRecord, tags: Mapping[str, str]) -> None:
-    """Write `run` under its own id, or bring the one that is there to its generation."""
-    if connection.execute(update(runs).where(runs.c.id == run.id).values(generation=run.generation)).rowcount:
+def restore_run(connection: Connection, run: RunRecord) -> None:
+    """Write `run` under its own id and name, unless it is there. Raises ``InvalidNameError``."""
+    if connection.scalar(select(runs.c.key).where(runs.c.id == run.id)) is not None:
         return
     owner = connection.scalar(select(experiments.c.key).where(experiments.c.id == run.experiment_id))
     if owner is None:
@@ -104,7 +104,7 @@ def restore_run(connection: Connection, run: RunRecord, tags: Mapping[str, str])
     }
     key = connection.scalar(insert(runs).values(values).returning(runs.c.key))
     assert key is not None
-    add_tags(connection, run_tags, key, tags)
+    add_tags(connection, run_tags, key, checked_tags(run.tags))
 
 
 def _free(connection: Connection, name: str) -> str:

@@ -198,10 +198,11 @@ class SqlRecordStore:
         with self._read() as connection:
             return marks.find_alias(connection, name, experiment_id)
 
-    def restore_run(self, run: RunRecord) -> None:
-        wanted = checked_tags(run.tags)
+    def restore_checkpoint(
+        self, record: CheckpointRecord, *, run: RunRecord, best: Sequence[BestFlag]
+    ) -> CheckpointRecord:
         with self._write() as connection:
-            runs.restore_run(connection, run, wanted)
+            return checkpoints.restore_checkpoint(connection, record, run, best)
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         with self._write() as connection:
