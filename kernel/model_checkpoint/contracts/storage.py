@@ -121,6 +121,8 @@ class CollectReport:
 
     removed: tuple[str, ...]
     nbytes_freed: int
+    skipped: str = ""
+    """Why not everything was done that could be: in words, or empty."""
 
 
 class StorageBackend(Protocol):
@@ -144,7 +146,10 @@ class StorageBackend(Protocol):
         """
 
     def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
-        """Check and report. Raises only ``CheckpointNotFoundError``, for an id that was never written."""
+        """Check and report. Raises ``CheckpointNotFoundError`` for an id that was never written.
+
+        Raises ``StorageError``, which is no ``IntegrityError``, where the bytes cannot be had: that is no damage.
+        """
 
     def describe(self, checkpoint_id: str) -> StoredCheckpoint:
         """Return what is known without reading tensors. Raises ``CheckpointNotFoundError``, ``IntegrityError``."""

@@ -70,7 +70,9 @@ class BackendSet:
         self.open(self._default)
         reports = [backend.collect() for backend in [*self._open.values()]]
         return CollectReport(
-            tuple(name for report in reports for name in report.removed), sum(r.nbytes_freed for r in reports)
+            tuple(name for report in reports for name in report.removed),
+            sum(report.nbytes_freed for report in reports),
+            "; ".join(report.skipped for report in reports if report.skipped),
         )
 
     def close(self) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.capture import OBJECTS
 from model_checkpoint.checkpoint.tree import unflatten
+from model_checkpoint.common.fsops import typed_errors, typed_read_errors
 from model_checkpoint.common.leaves import child_path
-from model_checkpoint.errors import CheckpointExistsError, ConfigurationError
+from model_checkpoint.errors import CheckpointExistsError, ConfigurationError, UnstorableStateError
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Services
@@ -45,9 +46,14 @@ def export(
             raise ConfigurationError(
                 f"checkpoint {record.id} holds no {object_name!r}; it holds {', '.join(sorted(objects)) or 'nothing'}"
             )
-    tensors = dict(_tensors(state, "", services))
+    tensors: dict[str, object] = {}
+    for name, tensor in _tensors(state, "", services):
+        if name in tensors:
+            raise UnstorableStateError([(name, "two tensors would have this name in a file: export one object")])
+        tensors[name] = tensor
     told = {"checkpoint_id": record.id, "run": record.run_name, "digest": record.digest}
-    return codec.write(tensors, target, metadata=told, max_shard_nbytes=max_shard_nbytes)
+    with typed_errors("exporting to", target):
+        return codec.write(tensors, target, metadata=told, max_shard_nbytes=max_shard_nbytes)
 
 
 def read_tensors(codecs: Registry[Descriptor], source: Path, format: str | None) -> dict[str, object]:
@@ -56,8 +62,11 @@ def read_tensors(codecs: Registry[Descriptor], source: Path, format: str | None)
         found = [codec for name in codecs.names() if (codec := _codec(codecs, name)).detects(source)]
         if not found:
             raise ConfigurationError(f"{source} is of no format that is known here: {', '.join(codecs.names())}")
-        return found[0].read(source)
-    return _codec(codecs, format).read(source)
+        codec = found[0]
+    else:
+        codec = _codec(codecs, format)
+    with typed_read_errors(source):
+        return codec.read(source)
 
 
 def _codec(codecs: Registry[Descriptor], name: str) -> CodecDescriptor:

@@ -26,10 +26,8 @@ def write_safetensors(
     tensors: Mapping[str, object], target: Path, *, metadata: Mapping[str, str], max_shard_nbytes: int
 ) -> list[Path]:
     """Write one ``.safetensors`` file."""
-    from safetensors.torch import save_file
-
     with _appearing(target) as temp:
-        save_file(_torch_tensors(tensors), temp, metadata={"format": "pt", **metadata})
+        _save_file(_torch_tensors(tensors), temp, metadata)
     return [target]
 
 
@@ -48,8 +46,6 @@ def write_huggingface(
     tensors: Mapping[str, object], target: Path, *, metadata: Mapping[str, str], max_shard_nbytes: int
 ) -> list[Path]:
     """Write a folder with ``model-00001-of-0000n.safetensors`` and an index, or one file where one is enough."""
-    from safetensors.torch import save_file
-
     shards: list[dict[str, Any]] = [{}]
     nbytes = total = 0
     for name, tensor in _torch_tensors(tensors).items():
@@ -64,7 +60,7 @@ def write_huggingface(
     names = ["model.safetensors"] if count == 1 else names
     with _appearing(target, folder=True) as temp:
         for file, shard in zip(names, shards, strict=True):
-            save_file(shard, temp / file, metadata={"format": "pt", **metadata})
+            _save_file(shard, temp / file, metadata)
         if count > 1:
             weights = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
             index = {"metadata": {"total_size": total}, "weight_map": weights}
@@ -156,6 +152,16 @@ def register_codecs(kernel: object) -> list[CodecDescriptor]:
             "a folder of safetensors shards with an index",
         ),
     ]
+
+
+def _save_file(tensors: dict[str, Any], path: Path, metadata: Mapping[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata={"format": "pt", **metadata})
+    except KeyError as error:
+        bad = [(name, f"safetensors has no word for {each.dtype}") for name, each in tensors.items()]
+        raise UnstorableStateError([one for one in bad if str(error.args[0]) in one[1]] or bad) from None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from model_checkpoint.contracts import (
     VerifyReport,
     WriteReceipt,
 )
-from model_checkpoint.errors import IntegrityError, MissingFileError, StorageError
+from model_checkpoint.errors import IntegrityError, MissingFileError
 from model_checkpoint.storage.data_file import check_data, read_data
 from model_checkpoint.storage.layout import Layout
 from model_checkpoint.storage.manifest import (
@@ -178,9 +178,8 @@ class FileStore:
             nbytes = manifest.nbytes
             with typed_read_errors(target):
                 nbytes += check_data(self._fs, target, _data_of(manifest))
-        except StorageError as error:
-            expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
-            found = (expected or expected_digest or "", actual, nbytes, (str(error),))
+        except IntegrityError as error:
+            found = (error.expected or expected_digest or "", error.actual, nbytes, (str(error),))
             return VerifyReport(checkpoint_id, False, *found)
         return VerifyReport(checkpoint_id, True, manifest.digest, manifest.digest, nbytes)
 

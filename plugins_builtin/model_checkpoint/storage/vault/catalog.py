@@ -16,7 +16,7 @@ from model_checkpoint.storage.vault.pack_read import OpenPack, open_pack
 
 _HEADERS = 512
 _MOST_MAPPED = 128
-"""A read of more packs than this takes those beyond into memory: each mapping may cost a file descriptor."""
+"""A read of more packs than this copies what it needs of those beyond: each mapping may cost a file descriptor."""
 Found = tuple[OpenPack, PackTensor]
 Skip = frozenset[tuple[Path, str]]
 """Files, each with the SHA-256 of a tensor that is damaged in it."""
@@ -27,7 +27,7 @@ class Catalog:
 
     def __init__(self, root: Path, fs: FsOps) -> None:
         self.packs, self.trash, self.quarantine = root / "packs", root / "trash", root / "quarantine"
-        self.index = PackIndex(root / "index.sqlite")
+        self.index = PackIndex(root / "index.sqlite", self.reconcile)
         self._fs = fs
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, dict[str, int]] = OrderedDict()  # pack -> SHA-256 -> nbytes, checked
@@ -56,9 +56,13 @@ class Catalog:
             if self._fs.identity(self.packs / name) is None:  # trash never counts
                 self.index.drop([name])
                 continue
-            with contextlib.suppress(FileNotFoundError, IntegrityError):
+            try:
                 if self._contents(name).get(sha256) == nbytes:
                     return name
+            except FileNotFoundError:
+                continue
+            except IntegrityError:  # aside with it, or every later tensor has it read again
+                self.set_aside(self.packs / name)
         return None
 
     def enter(self, name: str, header: PackHeader) -> None:
@@ -90,7 +94,12 @@ class Catalog:
             return
         with contextlib.suppress(OSError):  # a store that cannot be written to
             self._fs.make_dirs(self.quarantine)
-            self._fs.rename(path, self.quarantine / path.name)
+            target = self.quarantine / path.name
+            if self._fs.identity(target) == self._fs.identity(path):  # half moved by a power cut: rename does nothing
+                self._fs.unlink(path)
+            else:
+                self._fs.rename(path, target)
+            self._fs.sync_dir(self.quarantine)  # first: a power cut leaves it in one of the two
             self._fs.sync_dir(path.parent)
         self.index.drop([path.name])
         with self._lock:
@@ -150,7 +159,8 @@ class Reader:
 
     def __init__(self, catalog: Catalog, fs: FsOps) -> None:
         self._catalog, self._fs = catalog, fs
-        self._open: OrderedDict[Path, OpenPack] = OrderedDict()
+        self._open: dict[Path, OpenPack] = {}
+        self._failed: dict[Path, IntegrityError] = {}
 
     def tensor(self, sha256: str, xxh3: str, nbytes: int, hint: str, skip: Skip) -> Found:
         """Return a tensor and its pack; those of `skip` are passed over.
@@ -183,5 +193,11 @@ class Reader:
     def _pack(self, path: Path) -> OpenPack:
         known = self._open.get(path)
         if known is None:
-            known = self._open[path] = open_pack(self._fs, path, in_memory=len(self._open) >= _MOST_MAPPED)
+            if (failure := self._failed.get(path)) is not None:
+                raise failure
+            try:
+                known = self._open[path] = open_pack(self._fs, path, mapped=len(self._open) < _MOST_MAPPED)
+            except IntegrityError as error:  # once is enough: there may be a thousand tensors
+                self._failed[path] = error
+                raise
         return known

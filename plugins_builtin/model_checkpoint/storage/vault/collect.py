@@ -17,6 +17,7 @@ there, readable, until a later collection.
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from pathlib import Path
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.contracts import Buffer, CollectReport
-from model_checkpoint.errors import CheckpointEngineError, IntegrityError
+from model_checkpoint.errors import CheckpointEngineError, IntegrityError, StorageFullError
 from model_checkpoint.storage.manifest import MAX_NBYTES
 from model_checkpoint.storage.safetensors_file import DTYPES
 from model_checkpoint.storage.vault.catalog import Catalog
@@ -33,8 +34,8 @@ from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
 from model_checkpoint.storage.vault.manifests import contents, parse_manifest
 from model_checkpoint.storage.vault.marks import Marks
-from model_checkpoint.storage.vault.pack import PackTensor, is_pack_name, pack_name
-from model_checkpoint.storage.vault.pack_read import damaged, open_pack
+from model_checkpoint.storage.vault.pack import MAX_HEADER_NBYTES, PackTensor, entry_room, is_pack_name, pack_name
+from model_checkpoint.storage.vault.pack_read import OpenPack, damaged, open_pack
 from model_checkpoint.storage.vault.pack_write import PackWriter
 from model_checkpoint.storage.workspace import Workspace, Writer
 
@@ -91,31 +92,37 @@ class Collector:
         self._packs, self._marks = packs, marks
         self._wait_s = wait_s
         self._removed: list[str] = []
-        self._nbytes = 0
+        self._nbytes, self._skipped = 0, ""
+        self._open: tuple[str, OpenPack] | None = None
         self._sound = set[tuple[str, str]]()  # packs and tensors in them that this run has read and found whole
 
     def run(self, writer: Writer, workspace: Workspace) -> CollectReport:
         """Collect. Another process that does so now is left to it. Raises OSError, ``IntegrityError``."""
         held = self._fs.lock(self._layout.trash / "lock")
         if held is None:
-            return CollectReport((), 0)
+            return CollectReport((), 0, "another collection is under way")
         try:
             self._sweep(workspace)
             needed = self._needed()
             self._forget()
+            self._drop_second_names()
             for _ in range(_MOST_ROUNDS):
                 self._catalog.reconcile()
                 plan = self._plan(needed)
+                self._to_trash(plan.unneeded)
+                is_back = self._decide()  # first: on a full disk this makes room for what is written anew
                 with self._intents.announced(writer):  # what is written anew has no manifest that names it: we need it
-                    replaced = [name for group in plan.rewritten for name in self._rewrite(writer, group)]
-                self._to_trash([*plan.unneeded, *replaced])
-                if not self._decide():
+                    replaced = [name for group in plan.rewritten for name in self._try_to_rewrite(writer, group)]
+                self._to_trash(replaced)
+                if not (self._decide() or is_back):
                     break
                 needed = self._needed()  # a pack is back that has what another one has too
             self._catalog.index.tidy()
         finally:
             held.close()
-        return CollectReport(tuple(self._removed), self._nbytes)
+            if self._open is not None:
+                self._open[1].close()
+        return CollectReport(tuple(self._removed), self._nbytes, self._skipped)
 
     def _sweep(self, workspace: Workspace) -> None:
         for leftover in workspace.dead_files():
@@ -126,12 +133,24 @@ class Collector:
         """Remove the manifests that `forget` moved to trash, and their marks: from here on nobody takes that back."""
         for name in self._fs.list_dir(self._layout.forgotten):
             self._remove(self._layout.forgotten / name)
+        still_there = self._layout.forgotten_ids()  # forgotten since: they may come back, and their marks with them
         for mark, _, path in self._marks.read():
-            if not self._layout.is_committed(mark.checkpoint_id):
+            if mark.checkpoint_id not in still_there and not self._layout.is_committed(mark.checkpoint_id):
                 self._remove(path)
+
+    def _drop_second_names(self) -> None:
+        """Remove from trash what is in ``packs/`` too, under the same name: a power cut leaves a move half done."""
+        for name in self._trashed():
+            packed = self._fs.identity(self._catalog.packs / name)
+            if packed is not None and packed == self._fs.identity(self._layout.trash / name):
+                self._fs.unlink(self._layout.trash / name)
+
+    def _trashed(self) -> list[str]:
+        return [name for name in self._fs.list_dir(self._layout.trash) if is_pack_name(name)]
 
     def _needed(self) -> set[str]:
         """Return the digests that manifests name. Raises ``IntegrityError``: where evidence is missing nothing goes."""
+        self._layout.refuse_half_a_store()
         needed: set[str] = set()
         for checkpoint_id in self._layout.ids():
             path = self._layout.manifest(checkpoint_id)
@@ -177,18 +196,32 @@ class Collector:
         if (name, tensor.sha256) in self._sound:
             return True
         try:
-            pack = open_pack(self._fs, self._catalog.packs / name)
-        except (FileNotFoundError, IntegrityError):
-            return False
-        try:
+            pack = self._opened(name)
             is_sound = not damaged([(pack, pack.tensors[tensor.sha256])], "full")
         except (OSError, KeyError):
             return False
-        finally:
-            pack.close()
         if is_sound:
             self._sound.add((name, tensor.sha256))
         return is_sound
+
+    def _opened(self, name: str) -> OpenPack:
+        """Return a pack in ``packs/``; the last one stays open, for it is asked for tensor by tensor."""
+        if self._open is None or self._open[0] != name:
+            if self._open is not None:
+                self._open[1].close()
+            self._open = None
+            self._open = name, open_pack(self._fs, self._catalog.packs / name)
+        return self._open[1]
+
+    def _try_to_rewrite(self, writer: Writer, group: Sequence[_Pack]) -> list[str]:
+        """Rewrite, or leave everything as it is where there is no room."""
+        try:
+            return self._rewrite(writer, group)
+        except OSError as error:
+            if not isinstance(error, StorageFullError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._skipped = f"there was no room to write {len(group)} packs anew: {error}"
+            return []
 
     def _rewrite(self, writer: Writer, group: Sequence[_Pack]) -> list[str]:
         """Write what is needed of some packs into a new one; return the names of those that it replaces."""
@@ -236,7 +269,7 @@ class Collector:
 
     def _decide(self) -> bool:
         """Remove what is in trash, or put it back; return whether anything was put back."""
-        trashed = [name for name in self._fs.list_dir(self._layout.trash) if is_pack_name(name)]
+        trashed = self._trashed()
         if not trashed or not self._all_ended(self._intents.present()):
             return False
         needed, is_back = self._needed(), False
@@ -282,13 +315,16 @@ class Collector:
 def _grouped(packs: Sequence[_Pack]) -> list[list[_Pack]]:
     """Return the packs in groups that are written into one pack each: neighbours in time, which end together."""
     groups: list[list[_Pack]] = []
-    nbytes = _MERGED_NBYTES
+    nbytes = room = 0
     for pack in packs:
-        if nbytes + pack.nbytes > _MERGED_NBYTES or len(groups[-1]) >= _MOST_MERGED:
+        needed = sum(entry_room(tensor.name, tensor.shape) + 8 for tensor in pack.tensors)
+        fits = nbytes + pack.nbytes <= _MERGED_NBYTES and room + needed <= MAX_HEADER_NBYTES // 2
+        if not groups or not fits or len(groups[-1]) >= _MOST_MERGED:
             groups.append([])
-            nbytes = 0
+            nbytes = room = 0
         groups[-1].append(pack)
         nbytes += pack.nbytes
+        room += needed
     return [group for group in groups if len(group) > 1]
 
 

@@ -33,10 +33,13 @@ _LARGEST_LOG_NBYTES = 1024 * 1024
 
 
 class PackIndex:
-    """The cache of one store, as one process sees it. Safe to use from several threads; a fork opens its own."""
+    """The cache of one store, as one process sees it. Safe to use from several threads; a fork makes its own.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `refill` enters what is there into a cache that had to begin with nothing.
+    """
+
+    def __init__(self, path: Path, refill: Callable[[], object] = lambda: None) -> None:
+        self._path, self._refill = path, refill
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -142,17 +145,21 @@ class PackIndex:
         with self._lock:
             try:
                 return self._attempt(work)
-            except sqlite3.OperationalError:  # no room or no right to write here: this process keeps its own
-                pass
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error) or "busy" in str(error):  # for once as if nothing were known
+                    return _with_nothing(work)
             except sqlite3.DatabaseError:  # damaged, or of another kind: it is only a cache
                 self.close()
                 for suffix in ("", "-wal", "-shm"):
                     with contextlib.suppress(OSError):
                         os.unlink(f"{self._path}{suffix}")
                 with contextlib.suppress(sqlite3.Error):
+                    self._attempt(lambda connection: None)
+                    self._refill()
                     return self._attempt(work)
-            self.close()
+            self.close()  # no room or no right to write here: this process keeps its own
             self._path = Path(":memory:")
+            self._refill()
             return self._attempt(work)
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -181,6 +188,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _with_nothing(work: Callable[[sqlite3.Connection], T]) -> T:
+    with contextlib.closing(_connect(Path(":memory:"))) as connection:
+        return work(connection)
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -26,8 +26,8 @@ class Intents:
         """Be at work while the block runs; gives the name of the intent. To be entered before anything is looked up."""
         self._fs.make_dirs(self._root)
         path = self._root / f"{writer.folder.name}.{next(writer.numbers)}"
-        self._fs.create(path).close()
         try:
+            self._fs.create(path).close()
             yield path.name
         finally:
             self._left.append(path)

@@ -7,7 +7,12 @@ from pathlib import Path
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.fsops import FsOps
 from model_checkpoint.common.ids import checked_name, random_id
-from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError
+from model_checkpoint.errors import (
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    IntegrityError,
+    InvalidNameError,
+)
 
 _MANIFEST = ".json"
 
@@ -19,6 +24,20 @@ class VaultLayout:
         self.root, self._fs = root, fs
         self.packs, self.manifests, self.trash = root / "packs", root / "manifests", root / "trash"
         self.forgotten = self.trash / "manifests"
+
+    def refuse_half_a_store(self) -> None:
+        """Raise ``IntegrityError`` where there are packs and no folder of manifests: nobody knows what is needed."""
+        if self._fs.identity(self.manifests) is None and self._fs.list_dir(self.packs):
+            raise IntegrityError(
+                f"{self.manifests} is gone, and {self.packs} is there: nothing is written or cleaned up in half a"
+                " store. Put the folder back from a copy",
+                path=str(self.manifests),
+            )
+
+    def forgotten_ids(self) -> set[str]:
+        """Return the ids of all manifests that are in trash."""
+        names = self._fs.list_dir(self.forgotten)
+        return {name.removesuffix(_MANIFEST).rpartition(".")[0] for name in names}
 
     def make_folders(self) -> None:
         """Make what a writer needs; it is durable afterwards, whoever made it."""
@@ -40,7 +59,9 @@ class VaultLayout:
 
     def new_forgotten(self, checkpoint_id: str) -> Path:
         """Return where a manifest goes that is moved to trash now."""
-        return self.forgotten / f"{checkpoint_id}.{int(now_s() * 1e6):016x}{random_id()}{_MANIFEST}"
+        last = self.newest_forgotten(checkpoint_id)
+        after = int(last.name.removesuffix(_MANIFEST).rpartition(".")[2][:16], 16) + 1 if last else 0
+        return self.forgotten / f"{checkpoint_id}.{max(int(now_s() * 1e6), after):016x}{random_id()}{_MANIFEST}"
 
     def newest_forgotten(self, checkpoint_id: str) -> Path | None:
         """Return the manifest of that id that came to trash last, or None. Their names sort by the time."""

@@ -26,7 +26,7 @@ BLOCK_NBYTES = 1024 * 1024
 PIECE_NBYTES = 4 * 1024 * 1024
 _POPULATE_READ = 22
 """``MADV_POPULATE_READ`` of Linux 5.14: reads what is mapped, and says so if it cannot. Python has no name for it."""
-_KEPT_NBYTES = 1024 * 1024
+_KEPT_NBYTES = 256 * 1024
 """A pack smaller than this is read at once instead of being mapped."""
 _SMALL_NBYTES = 4 * 1024 * 1024
 _local = threading.local()
@@ -35,8 +35,8 @@ _local = threading.local()
 class OpenPack:
     """One pack, open for reading. What was read stays valid when the file is removed."""
 
-    def __init__(self, path: Path, file: IO[bytes], header: PackHeader) -> None:
-        self.path, self.header, self._file = path, header, file
+    def __init__(self, path: Path, file: IO[bytes], header: PackHeader, mapped: bool) -> None:
+        self.path, self.header, self._file, self._is_mapped = path, header, file, mapped
         self._mapping = threading.Lock()
         self.tensors = {tensor.sha256: tensor for tensor in header.tensors}
         self._mapped: mmap.mmap | None = None
@@ -48,6 +48,8 @@ class OpenPack:
             return memoryview(bytearray())
         if self._memory is not None:
             return self._memory[tensor.begin : tensor.begin + tensor.nbytes]
+        if not self._is_mapped:
+            return self._copied(tensor.begin, tensor.nbytes)
         with self._mapping:
             if self._mapped is None:
                 self._mapped = _mapped(self._file.fileno(), self.header.nbytes)
@@ -55,15 +57,18 @@ class OpenPack:
 
     def take_into_memory(self) -> None:
         """Read everything and close the file. Raises ``IntegrityError`` where it has become shorter, OSError."""
-        whole = memoryview(bytearray(self.header.nbytes))
-        at = 0
-        while at < whole.nbytes:
-            count = os.preadv(self._file.fileno(), [whole[at:]], at)
-            if count == 0:
-                raise malformed(self.path, f"it ends at byte {at}")
-            at += count
-        self._memory = whole
+        self._memory = self._copied(0, self.header.nbytes)
         self._file.close()
+
+    def _copied(self, begin: int, nbytes: int) -> memoryview:
+        whole = memoryview(bytearray(nbytes))
+        at = 0
+        while at < nbytes:
+            count = os.preadv(self._file.fileno(), [whole[at:]], begin + at)
+            if count == 0:
+                raise malformed(self.path, f"it ends at byte {begin + at}")
+            at += count
+        return whole
 
     def digest(self, tensor: PackTensor, depth: str) -> str:
         """Return the digest of the tensor's bytes as they are in the file now: SHA-256 if ``full``, else xxh3-128.
@@ -71,13 +76,13 @@ class OpenPack:
         Raises ``IntegrityError`` where the file has become shorter, OSError where the device does not give the bytes.
         """
         made: Any = hashlib.sha256() if depth == "full" else xxhash.xxh3_128()
-        view = self.memory(tensor)
+        view = self.memory(tensor) if self._is_mapped or self._memory is not None else memoryview(b"")
         for begin in range(0, tensor.nbytes, PIECE_NBYTES):
-            piece = view[begin : begin + PIECE_NBYTES]
-            if self._is_in_memory(tensor.begin + begin, piece.nbytes):
-                made.update(piece)
+            end = min(begin + PIECE_NBYTES, tensor.nbytes)
+            if self._is_in_memory(tensor.begin + begin, end - begin):
+                made.update(view[begin:end])
             else:
-                for block in _blocks(self._file.fileno(), tensor, begin, begin + piece.nbytes, self.path):
+                for block in _blocks(self._file.fileno(), tensor, begin, end, self.path):
                     made.update(block)
         return str(made.hexdigest())
 
@@ -88,7 +93,8 @@ class OpenPack:
         """
         if self._memory is not None:
             return True
-        assert self._mapped is not None
+        if self._mapped is None:
+            return False
         start = begin // mmap.PAGESIZE * mmap.PAGESIZE
         try:
             self._mapped.madvise(_POPULATE_READ, start, begin + nbytes - start)
@@ -102,8 +108,8 @@ class OpenPack:
         self._file.close()
 
 
-def open_pack(fs: FsOps, path: Path, *, in_memory: bool = False) -> OpenPack:
-    """Open a pack and check its header; take a small one, or with `in_memory` any, into memory and close its file.
+def open_pack(fs: FsOps, path: Path, *, mapped: bool = True) -> OpenPack:
+    """Open a pack and check its header. A small one is read at once; of one that is not `mapped`, tensors are copied.
 
     Raises FileNotFoundError, ``IntegrityError``.
     """
@@ -114,8 +120,8 @@ def open_pack(fs: FsOps, path: Path, *, in_memory: bool = False) -> OpenPack:
         raw = os.pread(file.fileno(), length, 0)
         if len(raw) != length:
             raise malformed(path, "it ends in the middle of its header")
-        pack = OpenPack(path, file, parse(raw, nbytes, path))
-        if in_memory or nbytes < _KEPT_NBYTES:
+        pack = OpenPack(path, file, parse(raw, nbytes, path), mapped)
+        if nbytes < _KEPT_NBYTES:
             pack.take_into_memory()
         return pack
     except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from model_checkpoint.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
     IntegrityError,
+    MissingFileError,
     StorageError,
 )
 from model_checkpoint.storage.manifest import (
@@ -48,6 +50,9 @@ from model_checkpoint.storage.vault.pack_write import Identity, PackWriter
 from model_checkpoint.storage.vault.sound import READING, damage, distinct, locate, sound
 from model_checkpoint.storage.workspace import Workspace, Writer
 
+_ATTEMPTS = (False, False, False, True)
+"""Whether an attempt to read is the last one."""
+
 
 class VaultStore:
     """Keeps every distinct tensor once. Safe to use from threads and processes."""
@@ -61,14 +66,24 @@ class VaultStore:
         self._fs = fs
         self._layout = VaultLayout(root, fs)
         self._workspace = Workspace(root / "tmp", fs)
+        self._inherited: list[Catalog] = []
+        self._start_anew()
+        _stores.add(self)
+
+    def inherit(self) -> None:
+        """Make a forked child's copy usable: with locks that nobody holds and a connection of its own."""
+        self._inherited.append(self._catalog)  # closing a connection here would let go of its parent's locks
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        root, fs = self._layout.root, self._fs
         self._intents = Intents(root / "intents", root / "tmp", fs)
         self._catalog = Catalog(root, fs)
         self._marks = Marks(root / "marks", fs)
         self._packs = PackWriter(fs)
         self._remembered: dict[str, Identity] = {}
         self._expected_new: int | None = None
-        self._remembering = threading.Lock()
-        self._beginning: dict[int, threading.Lock] = {}
+        self._remembering, self._beginning = threading.Lock(), threading.Lock()
         self._checked: set[tuple[bool, bool]] = set()
 
     def write(self, payload: CheckpointPayload) -> WriteReceipt:
@@ -101,31 +116,51 @@ class VaultStore:
 
         Raises ``CheckpointNotFoundError``, ``IntegrityError``, ``StorageError``.
         """
-        manifest = self._manifest(checkpoint_id, expected_digest)
+        for is_last in _ATTEMPTS:
+            manifest = self._manifest(checkpoint_id, expected_digest)
+            try:
+                return self._read(manifest, depth)
+            except IntegrityError as error:
+                # forgotten meanwhile, or written again under the same id, or moved by one collection after another
+                found = self._manifest(checkpoint_id, None)
+                if is_last or (found.digest == manifest.digest and not isinstance(error, MissingFileError)):
+                    raise
+        raise AssertionError
+
+    def _read(self, manifest: Manifest, depth: str) -> CheckpointPayload:
         reader = Reader(self._catalog, self._fs)
         try:
             with typed_read_errors(self._layout.root):
                 located = sound(reader, self._catalog, manifest, depth)
-                self._layout.refuse_unknown(checkpoint_id)  # forgotten meanwhile: what was opened may be of another
+                self._layout.refuse_unknown(manifest.checkpoint_id)  # forgotten meanwhile
                 buffers = tuple(
                     Buffer(buffer.name, buffer.dtype, buffer.shape, pack.memory(tensor))
                     for buffer, (pack, tensor) in zip(manifest.buffers, located, strict=True)
                 )
         finally:
             reader.close()
-        return CheckpointPayload(checkpoint_id, manifest.tree, buffers, manifest.metadata)
+        return CheckpointPayload(manifest.checkpoint_id, manifest.tree, buffers, manifest.metadata)
 
     def verify(self, checkpoint_id: str, *, expected_digest: str | None = None, depth: str = "full") -> VerifyReport:
-        """Check as `depth` says, in constant memory, and report. Raises only ``CheckpointNotFoundError``."""
-        nbytes, bad = 0, list[str]()
-        try:
-            manifest = self._manifest(checkpoint_id, expected_digest)
-            nbytes = manifest.nbytes
-        except CheckpointNotFoundError:
-            raise
-        except StorageError as error:
-            expected, actual = getattr(error, "expected", ""), getattr(error, "actual", "")
-            return VerifyReport(checkpoint_id, False, expected or expected_digest or "", actual, 0, (str(error),))
+        """Check as `depth` says, in constant memory, and report.
+
+        Raises ``CheckpointNotFoundError``, and ``StorageError`` where the device does not give the bytes.
+        """
+        for is_last in _ATTEMPTS:
+            try:
+                manifest = self._manifest(checkpoint_id, expected_digest)
+            except IntegrityError as error:
+                expected = error.expected or expected_digest or ""
+                return VerifyReport(checkpoint_id, False, expected, error.actual, 0, (str(error),))
+            report = self._verify(manifest, depth)
+            if report.ok or is_last:
+                break
+            with contextlib.suppress(IntegrityError):
+                self._manifest(checkpoint_id, None)  # raises where it was forgotten meanwhile
+        return report
+
+    def _verify(self, manifest: Manifest, depth: str) -> VerifyReport:
+        nbytes, bad = manifest.nbytes, list[str]()
         reader = Reader(self._catalog, self._fs)
         try:
             with typed_read_errors(self._layout.root):
@@ -134,12 +169,12 @@ class VaultStore:
                     wanted = distinct(located)
                     nbytes += sum(tensor.nbytes for _, tensor in wanted)
                     bad += [damage(pack.path, tensor.name, actual) for pack, tensor, actual in damaged(wanted, depth)]
-        except StorageError as error:
+        except IntegrityError as error:
             bad.append(str(error))
         finally:
             reader.close()
         actual = "" if bad else manifest.digest
-        return VerifyReport(checkpoint_id, not bad, manifest.digest, actual, nbytes, tuple(bad))
+        return VerifyReport(manifest.checkpoint_id, not bad, manifest.digest, actual, nbytes, tuple(bad))
 
     def forget(self, checkpoint_id: str) -> int:
         """Move the manifest to trash and return the bytes that the next collection frees.
@@ -149,7 +184,8 @@ class VaultStore:
         path = self._layout.manifest(checkpoint_id)
         with typed_errors("removing", path):
             self._check_format(write=True)
-            self._begin()
+            with contextlib.suppress(OSError):  # learn what else needs its tensors; a full disk must not be in the way
+                self._begin()
             self._layout.refuse_unknown(checkpoint_id)
             self._fs.make_dirs(self._layout.forgotten)
             nbytes = (self._fs.size(path) or 0) + self._catalog.index.freed_by(checkpoint_id)
@@ -157,6 +193,7 @@ class VaultStore:
                 self._fs.rename(path, self._layout.new_forgotten(checkpoint_id))
             except FileNotFoundError:  # another process was faster
                 raise self._layout.not_found(checkpoint_id) from None
+            self._fs.sync_dir(self._layout.forgotten)  # first: a power cut leaves it in one of the two
             self._fs.sync_dir(path.parent)
         self._catalog.index.unuse(checkpoint_id)
         return nbytes
@@ -174,11 +211,20 @@ class VaultStore:
                 kept = self._layout.newest_forgotten(checkpoint_id)
                 if kept is None:
                     raise self._layout.not_found(checkpoint_id)
-                wanted = contents(parse_manifest(self._fs.read(kept, limit=MAX_NBYTES), kept, checkpoint_id))
+                try:
+                    raw = self._fs.read(kept, limit=MAX_NBYTES)
+                except FileNotFoundError:  # a collection was faster
+                    raise self._layout.not_found(checkpoint_id) from None
+                wanted = contents(parse_manifest(raw, kept, checkpoint_id))
+                self._catalog.reconcile()
                 for sha256, nbytes in wanted:
                     if self._catalog.home(sha256, nbytes) is None:
                         raise self._layout.not_found(checkpoint_id)
-                publish_new(self._fs, kept, path)
+                self._fs.sync_dir(self._layout.packs)  # a pack that is relied on may have its name since just now
+                try:
+                    publish_new(self._fs, kept, path)
+                except FileNotFoundError:  # a collection was faster
+                    raise self._layout.not_found(checkpoint_id) from None
                 self._fs.unlink(kept)
         self._catalog.index.enter([], checkpoint_id, wanted)
 
@@ -236,10 +282,11 @@ class VaultStore:
 
     def _begin(self) -> Writer:
         """Return the folder to write in; the first time, make the store's folders and learn what is there."""
-        with self._beginning.setdefault(os.getpid(), threading.Lock()):  # a fork may copy its parent's while it is held
+        with self._beginning:
             writer, is_new = self._workspace.writer()
             try:
                 if is_new:
+                    self._layout.refuse_half_a_store()
                     self._layout.make_folders()
                     write_format(self._layout.root, self._fs, writer)
                     for leftover in self._workspace.dead_files():
@@ -336,3 +383,15 @@ def _entered(catalog: Catalog, homes: Homes) -> Iterator[None]:
         if homes.written:
             catalog.index.enter(homes.written)
         raise
+
+
+_stores: weakref.WeakSet[VaultStore] = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for store in list(_stores):
+        store.inherit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

@@ -94,7 +94,8 @@ def test_a_hostile_manifest_is_refused_and_left_alone(what: str, root: Path) -> 
     packs = set(os.listdir(root / "packs"))
     for depth in ("fast", "full"):
         within_bounds(len(raw), lambda depth=depth: store.read("bad", depth=depth))
-        assert not store.verify("bad", depth=depth).ok
+        with contextlib.suppress(StorageError):  # what a newer version wrote is no damage
+            assert not store.verify("bad", depth=depth).ok
     still_good(store)
     with contextlib.suppress(IntegrityError):  # what it needs is unknown, and nothing may go
         store.collect()
@@ -183,7 +184,8 @@ def test_a_hostile_format_file_refuses_everything_and_is_left_alone(what: str, r
         store = open_vault(root, FsOps())
         within_bounds(len(FORMATS[what]), lambda call=call, store=store: call(store))
         store.close()
-    assert not open_vault(root, FsOps()).verify("good").ok
+    with contextlib.suppress(StorageError):  # what a newer version wrote is no damage
+        assert not open_vault(root, FsOps()).verify("good").ok
     assert (root / "FORMAT").read_bytes() == FORMATS[what]
     assert len(os.listdir(root / "packs")) == 1
 
