@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from model_checkpoint.checkpoint.capture import OBJECTS, RNG, check, restore_into
 from model_checkpoint.checkpoint.report import LoadReport
 from model_checkpoint.checkpoint.rng import check_rng, restore_rng
-from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
+from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none, refuse_empty
 from model_checkpoint.checkpoint.tree import unflatten
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import (
@@ -28,7 +28,6 @@ from model_checkpoint.errors import (
     OperationVetoed,
     PartialRestoreError,
     StateMismatchError,
-    StorageError,
 )
 from model_checkpoint.hooks import HookEvent
 
@@ -192,11 +191,7 @@ def _read(backend: StorageBackend, record: CheckpointRecord, depth: str) -> Chec
     try:
         return backend.read(record.id, expected_digest=record.digest or None, depth=depth)
     except CheckpointNotFoundError as error:
-        if backend.capabilities.durable and next(iter(backend.list_ids()), None) is None:
-            raise StorageError(  # no IntegrityError: nothing is marked as damaged, nothing is passed over
-                f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} holds no checkpoint at"
-                " all: is the disk of its checkpoint_dir there? Nothing was marked as damaged"
-            ) from error
+        refuse_empty(backend, record)
         raise MissingFileError(
             f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} has nothing of it: restore"
             " its files from a copy, or delete the checkpoint",

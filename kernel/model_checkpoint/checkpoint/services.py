@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import Mark
-from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
+from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError, StorageError
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import (
@@ -150,6 +150,18 @@ def mark_damaged(services: Services, checkpoint_id: str, damage: str) -> None:
                 cast("MarkKeeper", backend).add_mark(Mark(checkpoint_id, "damage", "", damage or None, now_s()))
     except CheckpointEngineError as error:
         _log.warning("checkpoint %s could not be marked (%s): %s", checkpoint_id, damage or "sound again", error)
+
+
+def refuse_empty(backend: StorageBackend, record: CheckpointRecord) -> None:
+    """Raise ``StorageError`` where a backend holds nothing at all, though something is recorded in it.
+
+    It is no ``IntegrityError``: nothing is marked as damaged, nothing is passed over.
+    """
+    if backend.capabilities.durable and next(iter(backend.list_ids()), None) is None:
+        raise StorageError(
+            f"checkpoint {record.id} is recorded, and the storage backend {record.backend!r} holds no checkpoint at"
+            " all: is the disk of its checkpoint_dir there? Nothing was marked as damaged"
+        )
 
 
 def path_or_none(backend: StorageBackend, checkpoint_id: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none
+from model_checkpoint.checkpoint.services import Operation, Services, mark_damaged, path_or_none, refuse_empty
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import CheckpointRecord, VerifyReport
 from model_checkpoint.errors import CheckpointNotFoundError
@@ -23,6 +23,7 @@ def verify(services: Services, record: CheckpointRecord, depth: str = "full") ->
     try:
         report = backend.verify(record.id, expected_digest=record.digest or None, depth=depth)
     except CheckpointNotFoundError as error:
+        refuse_empty(backend, record)
         report = VerifyReport(record.id, False, record.digest, "", 0, (str(error),))
     operation.fire(
         HookEvent.AFTER_INTEGRITY_CHECK,

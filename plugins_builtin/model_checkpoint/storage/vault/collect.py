@@ -133,10 +133,14 @@ class Collector:
         """Remove the manifests that `forget` moved to trash, and their marks: from here on nobody takes that back."""
         for name in self._fs.list_dir(self._layout.forgotten):
             self._remove(self._layout.forgotten / name)
-        still_there = self._layout.forgotten_ids()  # forgotten since: they may come back, and their marks with them
         for mark, _, path in self._marks.read():
-            if mark.checkpoint_id not in still_there and not self._layout.is_committed(mark.checkpoint_id):
+            if not self._may_be_needed(mark.checkpoint_id):
                 self._remove(path)
+
+    def _may_be_needed(self, checkpoint_id: str) -> bool:
+        """Say whether there is a manifest, or one in trash that may come back: it may move there and back meanwhile."""
+        is_committed, is_forgotten = self._layout.is_committed, self._layout.newest_forgotten
+        return is_committed(checkpoint_id) or is_forgotten(checkpoint_id) is not None or is_committed(checkpoint_id)
 
     def _drop_second_names(self) -> None:
         """Remove from trash what is in ``packs/`` too, under the same name: a power cut leaves a move half done."""

@@ -34,11 +34,6 @@ class VaultLayout:
                 path=str(self.manifests),
             )
 
-    def forgotten_ids(self) -> set[str]:
-        """Return the ids of all manifests that are in trash."""
-        names = self._fs.list_dir(self.forgotten)
-        return {name.removesuffix(_MANIFEST).rpartition(".")[0] for name in names}
-
     def make_folders(self) -> None:
         """Make what a writer needs; it is durable afterwards, whoever made it."""
         for folder in (self.packs, self.manifests, self.trash):
