@@ -36,6 +36,7 @@ class Training:
         self.model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.failures: list[object] = []
+        self.known_files: dict[str, list[Path]] = {}
         self.manager = self.open()
         self.ids = [self.step_and_save(epoch) for epoch in range(3)]
 
@@ -57,6 +58,8 @@ class Training:
         return saved
 
     def files(self, checkpoint_id: str) -> list[Path]:
+        if checkpoint_id in self.known_files:  # a manifest that was damaged tells no more
+            return self.known_files[checkpoint_id]
         store = self.root / "checkpoints" / self.backend
         found = [path for path in store.rglob(f"{checkpoint_id}*") if path.is_file()]
         if self.backend == "vault":
@@ -64,6 +67,7 @@ class Training:
             newest = max(buffer["place"]["pack"] for buffer in content["buffers"])  # the others are older ones' too
             found = [store / "packs" / newest, *found]
         assert len(found) == 2, "a data file and a manifest"
+        self.known_files[checkpoint_id] = found
         return found
 
     def crash(self) -> None:

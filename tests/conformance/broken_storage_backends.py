@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,7 @@ class BelongsToOneThread(Whole):
         if not self.taken.acquire(blocking=False):
             raise StorageError("in use by another thread")
         try:
+            time.sleep(0.002)  # long enough for another one to come
             return self.inner.write(payload)
         finally:
             self.taken.release()
