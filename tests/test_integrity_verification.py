@@ -64,7 +64,7 @@ class Training:
         found = [path for path in store.rglob(f"{checkpoint_id}*") if path.is_file()]
         if self.backend == "vault":
             content = json.loads(found[0].read_bytes().partition(b"\n")[0])
-            newest = max(buffer["place"]["pack"] for buffer in content["buffers"])  # the others are older ones' too
+            newest = max(content["packs"])  # the others are older ones' too
             found = [store / "packs" / newest, *found]
         assert len(found) == 2, "a data file and a manifest"
         self.known_files[checkpoint_id] = found

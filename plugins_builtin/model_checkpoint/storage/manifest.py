@@ -57,6 +57,8 @@ class Manifest:
     """The one data file; None in the vault, where each buffer's place names its own SHA-256."""
     nbytes: int
     """Of the manifest itself."""
+    packs: tuple[str, ...] = ()
+    """In the vault: the packs that held the tensors when it was written. Places count them from 0."""
 
 
 def described(manifest: Manifest) -> StoredCheckpoint:
@@ -81,9 +83,16 @@ def state_text(payload: CheckpointPayload) -> str:
 
 
 def compose(
-    payload: CheckpointPayload, state: str, data: StoredFile | None, places: Sequence[Place]
+    payload: CheckpointPayload,
+    state: str,
+    data: StoredFile | None,
+    places: Sequence[Place],
+    packs: Sequence[str] | None = None,
 ) -> tuple[bytes, str]:
-    """Return the manifest file and the digest. Raises ``StorageError`` where it would be too large to read."""
+    """Return the manifest file and the digest. `packs` are those that places count.
+
+    Raises ``StorageError`` where it would be too large to read.
+    """
     buffers = [
         {
             "name": buffer.name,
@@ -94,7 +103,9 @@ def compose(
         }
         for buffer, place in zip(payload.buffers, places, strict=True)
     ]
-    file = {"data": {"name": data.name, "nbytes": data.nbytes, "sha256": data.sha256}} if data is not None else {}
+    file: dict[str, object] = {"packs": list(packs)} if packs is not None else {}
+    if data is not None:
+        file["data"] = {"name": data.name, "nbytes": data.nbytes, "sha256": data.sha256}
     head = {"format": FORMAT, "version": VERSION, "id": payload.checkpoint_id, **file, "buffers": buffers}
     line = to_bytes(to_text(head, "manifest")[:-1] + "," + state + "}")
     digest = sha256_hex(line)
@@ -174,6 +185,7 @@ def _manifest(content: Mapping[str, JSON], checkpoint_id: str, digest: str, nbyt
         buffers=buffers,
         data=StoredFile(_text(data, "name"), _count(data, "nbytes"), _text(data, "sha256")) if data else None,
         nbytes=nbytes,
+        packs=tuple(str(name) for name in packs) if isinstance(packs := content.get("packs"), list) else (),
     )
 
 

@@ -19,16 +19,17 @@ def locate(reader: Reader, manifest: Manifest) -> tuple[list[Found], list[str]]:
     located, bad = [], []
     for buffer in manifest.buffers:
         try:
-            located.append(_find(reader, buffer, frozenset()))
+            located.append(_find(reader, manifest, buffer, frozenset()))
         except StorageError as error:
             bad.append(f"{buffer.name[:200]}: {error}")
     return located, bad
 
 
-def _find(reader: Reader, buffer: StoredBuffer, skip: Skip) -> Found:
+def _find(reader: Reader, manifest: Manifest, buffer: StoredBuffer, skip: Skip) -> Found:
     place = buffer.place
+    hint = manifest.packs[int(str(place["pack"]))]
     try:
-        return reader.tensor(str(place["sha256"]), str(place["xxh3"]), buffer.nbytes, str(place["pack"]), skip)
+        return reader.tensor(str(place["sha256"]), str(place["xxh3"]), buffer.nbytes, hint, skip)
     except FileNotFoundError as error:
         path = str(error.filename)
         raise MissingFileError(
@@ -45,7 +46,7 @@ def sound(reader: Reader, catalog: Catalog, manifest: Manifest, depth: str) -> l
     try:
         while True:
             try:
-                located = [_find(reader, buffer, skip) for buffer in manifest.buffers]
+                located = [_find(reader, manifest, buffer, skip) for buffer in manifest.buffers]
             except StorageError as error:
                 raise failure or error from None
             if depth not in READING:

@@ -42,7 +42,7 @@ from model_checkpoint.storage.vault.collect import Collector
 from model_checkpoint.storage.vault.format_file import check_format, write_format
 from model_checkpoint.storage.vault.intents import Intents
 from model_checkpoint.storage.vault.layout import VaultLayout
-from model_checkpoint.storage.vault.manifests import contents, parse_manifest
+from model_checkpoint.storage.vault.manifests import contents, parse_manifest, placed
 from model_checkpoint.storage.vault.marks import Marks
 from model_checkpoint.storage.vault.pack import PackHeader, pack_name
 from model_checkpoint.storage.vault.pack_read import damaged
@@ -101,8 +101,8 @@ class VaultStore:
             homes = Homes(self._catalog)
             with self._intents.announced(writer), _entered(self._catalog, homes):
                 identities, packs = self._store_tensors(writer, payload.buffers, homes)
-                places = [{"sha256": each.sha256, "xxh3": each.xxh3, "pack": homes[each.sha256]} for each in identities]
-                content, digest = compose(payload, state, None, places)
+                packs_of, places = placed((each.sha256, each.xxh3, homes[each.sha256]) for each in identities)
+                content, digest = compose(payload, state, None, places, packs_of)
                 self._commit(writer, path, content)
         self._remember(payload.buffers, identities)
         used = [(each.sha256, each.nbytes) for each in identities]

@@ -29,8 +29,11 @@ def seal(line: bytes) -> bytes:
 
 def manifest(place: Any, nbytes: Any = 48, **changed: Any) -> bytes:
     """Return a manifest with a right checksum, of a checkpoint ``bad`` with one buffer."""
+    packs = []
+    if isinstance(place, dict) and isinstance(place.get("pack"), str):
+        packs, place = [place["pack"]], {**place, "pack": 0}
     buffers = [{"name": "w", "dtype": "uint8", "shape": [48], "nbytes": nbytes, "place": place}]
-    head = {"format": "model-checkpoint", "version": 1, "id": "bad", "buffers": buffers}
+    head = {"format": "model-checkpoint", "version": 1, "id": "bad", "packs": packs, "buffers": buffers}
     whole = {**head, "metadata": {}, "tree": {"objects": {}}, **changed}
     return seal(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
 

@@ -30,7 +30,7 @@ class TestVault(StorageBackendTests):
     def stored_files(self, root: Path, checkpoint_id: str) -> list[Path]:
         manifest = root / "manifests" / f"{checkpoint_id}.json"
         content = json.loads(manifest.read_bytes().partition(b"\n")[0])
-        return [*sorted({root / "packs" / buffer["place"]["pack"] for buffer in content["buffers"]}), manifest]
+        return [*sorted({root / "packs" / name for name in content["packs"]}), manifest]
 
     def is_commit(self, path: Path) -> bool:
         return path.parent.name == "manifests"
