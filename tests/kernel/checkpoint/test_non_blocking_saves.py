@@ -199,3 +199,59 @@ def test_an_unstorable_state_is_refused_before_the_call_returns(kernel: Kernel) 
             kernel.save({"w": object()}, step=1, wait=False)
     kernel.save({"w": np.zeros(3)}, step=1, wait=False)
     assert [record.step for record in kernel.checkpoints()] == [1, 0]
+
+
+def test_an_async_hook_of_such_a_save_asks_for_what_is_there_and_waits_for_nothing(kernel: Kernel) -> None:
+    seen: list[object] = []
+
+    async def look(context: object) -> None:
+        seen.append(kernel.best("val_loss"))
+
+    kernel.hooks.register_hook("look", look, [HookEvent.AFTER_CHECKPOINT_SAVE])
+    saved = kernel.save({"w": 1}, step=1, val_loss=0.5, wait=False)
+    assert kernel.wait(saved).step == 1
+    kernel.hooks.unregister_hook("look")
+    assert [getattr(one, "id", None) for one in seen] == [saved]
+
+
+def test_metadata_is_that_of_the_call(kernel: Kernel, disk: HeldDisk) -> None:
+    metadata = {"history": [1]}
+    disk.go.clear()
+    saved = kernel.save({"w": 1}, step=1, metadata=metadata, wait=False)
+    metadata["history"].append(2)
+    disk.go.set()
+    assert kernel.wait(saved).metadata == {"history": [1]}
+
+
+def test_where_no_thread_can_be_started_the_save_is_finished_at_once(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    saved = kernel.save({"w": np.ones(3)}, step=1, wait=False)
+    assert kernel.pending_saves == ()
+    assert kernel.checkpoint(saved).step == 1
+
+
+def test_what_is_stored_under_an_id_and_not_recorded_is_never_removed_by_a_save_that_breaks_off(
+    tmp_path: Path, disk: HeldDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, disk) as kernel:
+        kernel.start_run("s", run="r")
+        stored = kernel.save({"w": 1}, step=1)
+    for path in tmp_path.glob("e.db*"):
+        path.unlink()
+    with opened(tmp_path, disk) as kernel:
+        kernel.start_run("s", run="r")
+        backend = kernel.backends.open("vault")
+
+        def interrupted(payload: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(backend, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kernel.save({"w": 2}, step=1)
+        monkeypatch.undo()
+        assert backend.holds(stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps
@@ -70,8 +70,10 @@ class Catalog:
         self.index.enter([(name, header)])
         self.remember(name, header)
 
-    def candidates(self, sha256: str, hint: str) -> Iterator[Path]:
+    def candidates(self, sha256: str, hint: str, look: Callable[[], object]) -> Iterator[Path]:
         """Yield the files that may hold a tensor, the likeliest first; some twice, for a collection may move a pack.
+
+        `look` lets the index know what is there now, before the second time.
 
         It moves one at most to trash and back while a checkpoint needs it, so a second look into ``packs/`` is enough.
         """
@@ -80,7 +82,7 @@ class Catalog:
             yield from (folder / name for name in hinted)
             if folder == self.packs:
                 yield from (folder / name for name in self.index.where(sha256) if name not in hinted)
-        self.reconcile()
+        look()
         yield from (self.packs / name for name in dict.fromkeys([*hinted, *self.index.where(sha256)]))
         for folder in (self.trash, self.quarantine):  # on its way out and needed after all; damaged in another tensor
             yield from (folder / name for name in self._fs.list_dir(folder) if is_pack_name(name))
@@ -161,6 +163,7 @@ class Reader:
         self._catalog, self._fs = catalog, fs
         self._open: dict[Path, OpenPack] = {}
         self._failed: dict[Path, IntegrityError] = {}
+        self._has_looked = False
 
     def tensor(self, sha256: str, xxh3: str, nbytes: int, hint: str, skip: Skip) -> Found:
         """Return a tensor and its pack; those of `skip` are passed over.
@@ -168,7 +171,7 @@ class Reader:
         Raises FileNotFoundError with the likeliest file's name, ``IntegrityError`` where every pack is damaged.
         """
         failure: Exception | None = None
-        for path in self._catalog.candidates(sha256, hint):
+        for path in self._catalog.candidates(sha256, hint, self._look):
             if (path, sha256) in skip:
                 continue
             try:
@@ -183,6 +186,11 @@ class Reader:
             if tensor is not None and (tensor.nbytes, tensor.xxh3) == (nbytes, xxh3):
                 return pack, tensor
         raise failure or FileNotFoundError(2, "no pack holds it", str(self._catalog.packs / hint))
+
+    def _look(self) -> None:
+        if not self._has_looked:  # once: there may be a thousand tensors
+            self._has_looked = True
+            self._catalog.reconcile()
 
     def close(self) -> None:
         """Close the files."""

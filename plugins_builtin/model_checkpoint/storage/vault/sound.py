@@ -14,15 +14,16 @@ READING = ("fast", "full")
 """The depths of verification that read every byte."""
 
 
-def locate(reader: Reader, manifest: Manifest) -> tuple[list[Found], list[str]]:
-    """Return where the buffers are, and what is wrong with the others."""
-    located, bad = [], []
+def locate(reader: Reader, manifest: Manifest) -> tuple[list[Found], list[str], bool]:
+    """Return where the buffers are, what is wrong with the others, and whether one of these is nowhere."""
+    located, bad, is_missing = [], [], False
     for buffer in manifest.buffers:
         try:
             located.append(_find(reader, manifest, buffer, frozenset()))
         except StorageError as error:
             bad.append(f"{buffer.name[:200]}: {error}")
-    return located, bad
+            is_missing = is_missing or isinstance(error, MissingFileError)
+    return located, bad, is_missing
 
 
 def _find(reader: Reader, manifest: Manifest, buffer: StoredBuffer, skip: Skip) -> Found:

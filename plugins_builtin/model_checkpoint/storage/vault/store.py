@@ -152,19 +152,20 @@ class VaultStore:
             except IntegrityError as error:
                 expected = error.expected or expected_digest or ""
                 return VerifyReport(checkpoint_id, False, expected, error.actual, 0, (str(error),))
-            report = self._verify(manifest, depth)
-            if report.ok or is_last:
+            report, is_missing = self._verify(manifest, depth)
+            if is_last or not is_missing:
                 break
             with contextlib.suppress(IntegrityError):
                 self._manifest(checkpoint_id, None)  # raises where it was forgotten meanwhile
         return report
 
-    def _verify(self, manifest: Manifest, depth: str) -> VerifyReport:
-        nbytes, bad = manifest.nbytes, list[str]()
+    def _verify(self, manifest: Manifest, depth: str) -> tuple[VerifyReport, bool]:
+        """Return the report, and whether something was nowhere to be found."""
+        nbytes, bad, is_missing = manifest.nbytes, list[str](), False
         reader = Reader(self._catalog, self._fs)
         try:
             with typed_read_errors(self._layout.root):
-                located, bad = locate(reader, manifest)
+                located, bad, is_missing = locate(reader, manifest)
                 if depth in READING:
                     wanted = distinct(located)
                     nbytes += sum(tensor.nbytes for _, tensor in wanted)
@@ -174,7 +175,7 @@ class VaultStore:
         finally:
             reader.close()
         actual = "" if bad else manifest.digest
-        return VerifyReport(manifest.checkpoint_id, not bad, manifest.digest, actual, nbytes, tuple(bad))
+        return VerifyReport(manifest.checkpoint_id, not bad, manifest.digest, actual, nbytes, tuple(bad)), is_missing
 
     def forget(self, checkpoint_id: str) -> int:
         """Move the manifest to trash and return the bytes that the next collection frees.
