@@ -19,8 +19,9 @@ def delete(services: Services, record: CheckpointRecord, reason: str) -> int:
     Raises ``ProtectedCheckpointError`` for one that is pinned or has an alias.
     """
     if record.pinned or record.aliases:
-        why = "it is pinned" if record.pinned else f"the alias {record.aliases[0]!r} leads to it"
-        raise ProtectedCheckpointError(f"checkpoint {record.id} was not deleted: {why}. Take that back first")
+        reasons = ["it is pinned (take that back with unpin)"] if record.pinned else []
+        reasons += [f"the alias {name!r} leads to it (alias({name!r}, None))" for name in record.aliases]
+        raise ProtectedCheckpointError(f"checkpoint {record.id} was not deleted: {', and '.join(reasons)}")
     operation = Operation(services)
     operation.about(record)
     backend, freed = services.backends.open(record.backend), 0

@@ -180,10 +180,10 @@ def _load_one(
     )
 
 
-def checked_depth(depth: object) -> str:
+def checked_depth(depth: object, argument: str = "verify") -> str:
     """Return `depth`, one of ``contracts.DEPTHS``. Raises ``ConfigurationError``."""
     if depth not in DEPTHS:
-        raise ConfigurationError(f"verify={depth!r} is not known: use {', '.join(map(repr, DEPTHS))}")
+        raise ConfigurationError(f"{argument}={depth!r} is not known: use {', '.join(map(repr, DEPTHS))}")
     return str(depth)
 
 

@@ -39,6 +39,8 @@ def move_alias(services: Services, name: str, record: CheckpointRecord | None, e
     checked_name(name, "an alias")
     if ":" in name or name in ("latest", "best"):
         raise ConfigurationError(f"{name!r} cannot be an alias: the word means something else already")
+    if services.records.get_checkpoint(name) is not None:
+        raise ConfigurationError(f"{name!r} cannot be an alias: it is the id of a checkpoint")
     old = services.records.find_alias(name, experiment_id=record.experiment_id if record else experiment_id)
     if (old and old.id) == (record and record.id):
         return

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.checkpoint.ranking import flags_won
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.contracts import CheckpointRecord, EventRecord, RunRecord, RunStatus
-from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
+from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError, InvalidNameError
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Services
@@ -135,7 +135,13 @@ def _record(services: Services, backend: str, stored: StoredCheckpoint) -> None:
         metadata=_table(told.get("metadata")),
     )
     won = flags_won(services, record, services.records.best_flags(run.id))
-    services.records.restore_checkpoint(record, run=run, best=won)
+    for name in (run.name, *(f"{run.name}-rebuilt{number}" for number in ("", *range(2, 100)))):
+        try:  # since the records were lost, another run may have been given the name
+            services.records.restore_checkpoint(record, run=replace(run, name=name), best=won)
+            return
+        except InvalidNameError:
+            continue
+    raise InvalidNameError(f"run {run.name!r} cannot be recorded: a hundred names like it are taken")
 
 
 def _bring_back_marks(services: Services, backends: Iterable[str], ids: set[str]) -> None:

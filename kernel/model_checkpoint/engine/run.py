@@ -120,9 +120,9 @@ class Run:
 
         With ``wait=False`` it returns as soon as the state is copied; a failure is raised by the next call.
         """
-        self._objects |= objects
-        given = dict(self._objects)
-        return self.manager.save_checkpoint(
+        given = {**self._objects, **objects}
+        kept = dict(given)
+        saved = self.manager.save_checkpoint(
             given.pop("model", None),
             given.pop("optimizer", None),
             given.pop("scheduler", None),
@@ -136,6 +136,8 @@ class Run:
             metadata=metadata,
             wait=wait,
         )
+        self._objects = kept  # now that it could be saved
+        return saved
 
     def log(
         self,
@@ -152,10 +154,15 @@ class Run:
         self.kernel.log_metrics({**(values or {}), **metrics}, step=step, epoch=epoch)
 
     def load(
-        self, which: str = "latest", *, into: Mapping[str, object] | None = None, strict: bool | str = True
+        self,
+        which: str = "latest",
+        *,
+        into: Mapping[str, object] | None = None,
+        strict: bool | str = True,
+        verify: str | None = None,
     ) -> LoadReport:
         """Load one of the run's checkpoints; see ``Kernel.load``."""
-        return self.kernel.load(which, into=into, strict=strict)
+        return self.kernel.load(which, into=into, strict=strict, verify=verify)
 
     def best(self, metric: str = "val_loss", mode: str | None = None) -> CheckpointRecord | None:
         """Return the run's best checkpoint by a metric, or None."""

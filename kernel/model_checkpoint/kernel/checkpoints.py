@@ -22,7 +22,7 @@ from model_checkpoint.checkpoint.verify import verify
 from model_checkpoint.checkpoint.which import Scope, resolve
 from model_checkpoint.common.numbers import checked_step
 from model_checkpoint.contracts import JSON, Analyzer, CheckpointRecord, CollectReport, VerifyReport
-from model_checkpoint.errors import CheckpointEngineError
+from model_checkpoint.errors import CheckpointEngineError, ConfigurationError
 from model_checkpoint.kernel.backends import BackendSet
 from model_checkpoint.kernel.exchange import MAX_SHARD_NBYTES, export, read_tensors
 from model_checkpoint.kernel.exclusive import Exclusive
@@ -144,7 +144,7 @@ class CheckpointOperations:
 
         Raises ``CheckpointNotFoundError``, ``OperationVetoed``.
         """
-        return verify(self.services, self.checkpoint(which), checked_depth(depth))
+        return verify(self.services, self.checkpoint(which), checked_depth(depth, "depth"))
 
     def best(
         self, metric: str = "val_loss", mode: str | None = None, *, all_runs: bool = False
@@ -199,6 +199,8 @@ class CheckpointOperations:
 
         Raises ``CheckpointNotFoundError`` where it is too late, or the storage backend has no such thing.
         """
+        if not isinstance(checkpoint_id, str):
+            raise ConfigurationError(f"{checkpoint_id!r} is no id of a checkpoint")
         with self._lock:
             self._settle()
             undelete(self.services, self.backends.stored(), checkpoint_id)
@@ -281,7 +283,7 @@ class CheckpointOperations:
     def check_store(self, *, depth: str = "full", subset: str | None = None) -> StoreReport:
         """Verify every stored checkpoint, or a part such as ``2/7`` of them, and compare storage with the records."""
         self._settle()
-        return check_store(self.services, self.backends.stored(), checked_depth(depth), subset)
+        return check_store(self.services, self.backends.stored(), checked_depth(depth, "depth"), subset)
 
     def store_info(self) -> list[StoreInfo]:
         """Return for each storage backend how many checkpoints it holds, their bytes, and what they take on disk."""
@@ -314,7 +316,7 @@ class CheckpointOperations:
         They become the state of `object`. `format` is as for `export`; None detects it. `saved` is what `save` takes.
         Runs nothing that the file brings. Raises ``IntegrityError``, ``ConfigurationError``.
         """
-        tensors = read_tensors(self.plugins.provided.others["register_codecs"], Path(source), format)
+        tensors = read_tensors(self.plugins.provided.others["register_codecs"], source, format)
         metadata = {"imported_from": Path(source).name, **(saved.pop("metadata", None) or {})}
         return self.save({object: tensors}, metadata=metadata, **saved)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,12 @@ from model_checkpoint.checkpoint.capture import OBJECTS
 from model_checkpoint.checkpoint.tree import unflatten
 from model_checkpoint.common.fsops import typed_errors, typed_read_errors
 from model_checkpoint.common.leaves import child_path
-from model_checkpoint.errors import CheckpointExistsError, ConfigurationError, UnstorableStateError
+from model_checkpoint.errors import (
+    CheckpointExistsError,
+    ConfigurationError,
+    IntegrityError,
+    UnstorableStateError,
+)
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Services
@@ -31,6 +37,10 @@ def export(
 ) -> list[Path]:
     """Write the tensors of one object of a checkpoint, or of all of them, and return the files."""
     codec = _codec(codecs, format)
+    if type(max_shard_nbytes) is not int or max_shard_nbytes < 1:
+        raise ConfigurationError(
+            f"max_shard_nbytes={max_shard_nbytes!r} is no number of bytes: give an int, at least 1"
+        )
     if target.exists() or target.is_symlink():
         raise CheckpointExistsError(f"{target} exists already, and an export replaces nothing: choose another name")
     backend = services.backends.open(record.backend)
@@ -51,22 +61,37 @@ def export(
         if name in tensors:
             raise UnstorableStateError([(name, "two tensors would have this name in a file: export one object")])
         tensors[name] = tensor
+    if not tensors:
+        raise ConfigurationError(
+            f"checkpoint {record.id} holds no tensors{f' in {object_name!r}' if object_name else ''}"
+        )
     told = {"checkpoint_id": record.id, "run": record.run_name, "digest": record.digest}
     with typed_errors("exporting to", target):
         return codec.write(tensors, target, metadata=told, max_shard_nbytes=max_shard_nbytes)
 
 
-def read_tensors(codecs: Registry[Descriptor], source: Path, format: str | None) -> dict[str, object]:
+def read_tensors(codecs: Registry[Descriptor], given: object, format: str | None) -> dict[str, object]:
     """Return the tensors of a file or folder of another tool. Raises ``ConfigurationError``, ``IntegrityError``."""
+    if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
+        raise ConfigurationError(f"{given!r} is no path: give a string or a pathlib.Path")
+    source = Path(given)
+    if not source.exists():
+        raise ConfigurationError(f"there is no file or folder {source}")
     if format is None:
         found = [codec for name in codecs.names() if (codec := _codec(codecs, name)).detects(source)]
         if not found:
-            raise ConfigurationError(f"{source} is of no format that is known here: {', '.join(codecs.names())}")
+            raise ConfigurationError(
+                f"of which format {source} is cannot be told from its name: say format=, one of"
+                f" {', '.join(codecs.names())}"
+            )
         codec = found[0]
     else:
         codec = _codec(codecs, format)
     with typed_read_errors(source):
-        return codec.read(source)
+        tensors = codec.read(source)
+    if not tensors:
+        raise IntegrityError(f"there are no tensors in {source}", path=str(source))
+    return tensors
 
 
 def _codec(codecs: Registry[Descriptor], name: str) -> CodecDescriptor:

@@ -7,6 +7,7 @@ do the rest, and are imported when they are first needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -81,16 +82,17 @@ def read_safetensors(source: Path) -> dict[str, object]:
 
 def read_torch(source: Path) -> dict[str, object]:
     """Read the tensors of a PyTorch file; nothing of it is run."""
-    import pickle
-
     import torch
 
     try:
         found = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    except OSError:
+        raise
+    except Exception as error:  # of a file that is no file of torch, about anything may be said
         raise IntegrityError(
-            f"{source} cannot be read without running code from it: {first}", path=str(source)
+            f"{source} is no file of PyTorch whose tensors can be read without running code that it brings"
+            f" ({type(error).__name__})",
+            path=str(source),
         ) from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -103,6 +105,8 @@ def read_torch(source: Path) -> dict[str, object]:
 
 def read_huggingface(source: Path) -> dict[str, object]:
     """Read a folder of safetensors files, with or without an index. The index leads to no file outside it."""
+    if not source.is_dir():
+        raise IntegrityError(f"{source} is no folder of shards", path=str(source))
     index, files = source / INDEX, sorted(source.glob("*.safetensors"))
     wanted: dict[str, str] | None = None
     if index.is_file():
@@ -155,10 +159,13 @@ def register_codecs(kernel: object) -> list[CodecDescriptor]:
 
 
 def _save_file(tensors: dict[str, Any], path: Path, metadata: Mapping[str, str]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         save_file(tensors, path, metadata={"format": "pt", **metadata})
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error).split("(")[0].strip()[:200]) from None
     except KeyError as error:
         bad = [(name, f"safetensors has no word for {each.dtype}") for name, each in tensors.items()]
         raise UnstorableStateError([one for one in bad if str(error.args[0]) in one[1]] or bad) from None

@@ -64,6 +64,12 @@ def test_an_alias_leads_to_one_checkpoint_and_moves(kernel: Kernel) -> None:
     assert kernel.load("prod")["w"] == 2
 
 
+def test_an_alias_is_no_id(kernel: Kernel) -> None:
+    first, second = (kernel.save({"w": step}, step=step) for step in (1, 2))
+    with pytest.raises(ConfigurationError, match="it is the id of a checkpoint"):
+        kernel.alias(first, second)
+
+
 @pytest.mark.parametrize("name", ["latest", "best:x", "tag:y", "../x", "a/b", "", "x" * 10_000])
 def test_what_cannot_be_an_alias_is_refused(kernel: Kernel, name: str) -> None:
     saved = kernel.save({"w": 1}, step=1)
@@ -79,7 +85,7 @@ def test_what_is_pinned_or_has_an_alias_is_not_deleted(kernel: Kernel) -> None:
     with pytest.raises(ProtectedCheckpointError, match="it is pinned"):
         kernel.delete(saved)
     kernel.unpin(saved)
-    with pytest.raises(ProtectedCheckpointError, match="the alias 'prod' leads to it"):
+    with pytest.raises(ProtectedCheckpointError, match=r"the alias 'prod' leads to it \(alias\('prod', None\)\)"):
         kernel.delete(saved)
     kernel.alias("prod", None)
     assert kernel.delete(saved) > 0
@@ -143,6 +149,20 @@ def test_a_lost_database_is_written_anew_with_everything_that_was_said(tmp_path:
 
 def kernel_records(kernel: Kernel) -> list[CheckpointRecord]:
     return kernel.records.list_checkpoints()
+
+
+def test_a_run_whose_name_was_given_away_comes_back_under_another(tmp_path: Path) -> None:
+    for value in (1, 2):
+        with opened(tmp_path) as kernel:
+            kernel.start_run("s", run="r")
+            kernel.save({"w": value}, step=value)
+        if value == 1:
+            for path in tmp_path.glob("e.db*"):
+                path.unlink()
+    with opened(tmp_path) as kernel:
+        assert len(kernel.rebuild().recorded) == 1
+        assert {run.name for run in kernel.records.list_runs()} == {"r", "r-rebuilt"}
+        assert sorted(kernel.load(record.id)["w"] for record in kernel.records.list_checkpoints()) == [1, 2]
 
 
 def test_a_rebuilt_run_is_resumed(tmp_path: Path) -> None:

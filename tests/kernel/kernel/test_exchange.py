@@ -119,8 +119,23 @@ def test_hostile_files_are_refused_and_nothing_of_them_is_run(kernel: Kernel, tm
     )
     with pytest.raises(IntegrityError, match=r"model-2\.safetensors is gone"):
         kernel.import_checkpoint(tmp_path / "hf")
-    with pytest.raises(ConfigurationError, match="no format that is known"):
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "text.odd").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    for name, format in (
+        ("text.pt", None),
+        ("text.odd", "torch"),
+        ("text.odd", "huggingface"),
+        ("empty", "huggingface"),
+    ):
+        with pytest.raises(IntegrityError, match=name):
+            kernel.import_checkpoint(tmp_path / name, format=format)
+    with pytest.raises(ConfigurationError, match="there is no file or folder"):
         kernel.import_checkpoint(tmp_path / "nothing here")
+    with pytest.raises(ConfigurationError, match="cannot be told from its name: say format="):
+        kernel.import_checkpoint(tmp_path / "text.odd")
+    with pytest.raises(ConfigurationError, match="is no path"):
+        kernel.import_checkpoint(None)  # type: ignore[arg-type]
     assert not (tmp_path / "ran").exists()
     assert kernel.checkpoints() == []
 
