@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.checkpoint.capture import OBJECTS
 from model_checkpoint.checkpoint.tree import unflatten
@@ -98,7 +98,7 @@ def _codec(codecs: Registry[Descriptor], name: str) -> CodecDescriptor:
     codec = codecs.get(name) if isinstance(name, str) else None
     if codec is None:
         raise ConfigurationError(f"format={name!r} is not known; known: {', '.join(codecs.names()) or 'none'}")
-    return codec  # type: ignore[return-value]
+    return cast("CodecDescriptor", codec)
 
 
 def _tensors(state: object, path: str, services: Services) -> Iterator[tuple[str, object]]:

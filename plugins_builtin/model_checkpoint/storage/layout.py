@@ -20,14 +20,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.common.ids import checked_name
-from model_checkpoint.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidNameError
+from model_checkpoint.storage.committed import Committed, is_id
 from model_checkpoint.storage.workspace import Workspace
 
 _MANIFEST = ".json"
 
 
-class Layout:
+class Layout(Committed):
     """The names of the files of one store."""
 
     def __init__(self, root: Path, suffix: str, fs: FsOps) -> None:
@@ -37,29 +36,21 @@ class Layout:
 
     def manifest(self, checkpoint_id: str) -> Path:
         """Return where the manifest belongs. Raises ``CheckpointNotFoundError`` for what cannot be an id."""
-        return self.manifest_folder / f"{self._checked(checkpoint_id)}{_MANIFEST}"
+        return self.manifest_folder / f"{self.checked(checkpoint_id)}{_MANIFEST}"
 
     def data(self, checkpoint_id: str) -> Path:
         """Return where the data file belongs. Raises as `manifest` does."""
-        return self.data_folder / f"{self._checked(checkpoint_id)}{self._suffix}"
+        return self.data_folder / f"{self.checked(checkpoint_id)}{self._suffix}"
 
     def id_of_data_file(self, name: str) -> str | None:
         """Return the id whose data file is called `name`, or None."""
         stem = name.removesuffix(self._suffix)
-        return stem if stem != name and _is_name(stem) else None
+        return stem if stem != name and is_id(stem) else None
 
     def ids_of_manifests(self, names: Iterable[str]) -> Iterator[str]:
         """Yield the ids whose manifests are called `names`, passing over everything else."""
         stems = (name.removesuffix(_MANIFEST) for name in names if name.endswith(_MANIFEST))
-        return (stem for stem in stems if _is_name(stem))
-
-    def relative(self, path: Path) -> str:
-        """Return `path` as reports name it."""
-        return path.relative_to(self.root).as_posix()
-
-    def is_committed(self, checkpoint_id: str) -> bool:
-        """Say whether there is a manifest."""
-        return self._fs.identity(self.manifest(checkpoint_id)) is not None
+        return (stem for stem in stems if is_id(stem))
 
     def has_lost_manifest(self, checkpoint_id: str) -> bool:
         """Say whether there is data that was committed once, and no manifest. Believe it only while `undisturbed`."""
@@ -78,35 +69,9 @@ class Layout:
                 stack.enter_context(self.workspace.claim(checkpoint_id))
             yield
 
-    def refuse_committed(self, checkpoint_id: str) -> None:
-        """Raise ``CheckpointExistsError`` if there is a manifest."""
-        if self.is_committed(checkpoint_id):
-            raise CheckpointExistsError(
-                f"checkpoint {checkpoint_id} exists already in {self.root}, and a stored checkpoint is never"
-                " overwritten: save under another id, or delete it first"
-            )
-
     def refuse_unknown(self, checkpoint_id: str) -> None:
         """Raise ``CheckpointNotFoundError`` if there is neither a manifest nor data that lost it."""
         if self.is_committed(checkpoint_id):
             return
         if not self.has_lost_manifest(checkpoint_id):
             raise self.not_found(checkpoint_id)
-
-    def not_found(self, checkpoint_id: str) -> CheckpointNotFoundError:
-        """Return the error to raise for an id that was never written."""
-        shown = repr(checkpoint_id) if len(checkpoint_id) <= 200 else f"{checkpoint_id[:200]!r}..."
-        return CheckpointNotFoundError(f"there is no checkpoint {shown} in {self.root}")
-
-    def _checked(self, checkpoint_id: str) -> str:
-        if not _is_name(checkpoint_id):  # such an id cannot be written, so it never was
-            raise self.not_found(checkpoint_id)
-        return checkpoint_id
-
-
-def _is_name(checkpoint_id: str) -> bool:
-    try:
-        checked_name(checkpoint_id, "a checkpoint")
-    except InvalidNameError:
-        return False
-    return True

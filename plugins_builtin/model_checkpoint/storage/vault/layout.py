@@ -6,18 +6,16 @@ from pathlib import Path
 
 from model_checkpoint.common.clock import now_s
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.common.ids import checked_name, random_id
+from model_checkpoint.common.ids import random_id
 from model_checkpoint.errors import (
-    CheckpointExistsError,
-    CheckpointNotFoundError,
     IntegrityError,
-    InvalidNameError,
 )
+from model_checkpoint.storage.committed import Committed, is_id
 
 _MANIFEST = ".json"
 
 
-class VaultLayout:
+class VaultLayout(Committed):
     """Where things are in one vault."""
 
     def __init__(self, root: Path, fs: FsOps) -> None:
@@ -43,9 +41,7 @@ class VaultLayout:
 
     def manifest(self, checkpoint_id: str) -> Path:
         """Return where the manifest belongs. Raises ``CheckpointNotFoundError`` for what cannot be an id."""
-        if not is_id(checkpoint_id):  # such an id cannot be written, so it never was
-            raise self.not_found(checkpoint_id)
-        return self.manifests / f"{checkpoint_id}{_MANIFEST}"
+        return self.manifests / f"{self.checked(checkpoint_id)}{_MANIFEST}"
 
     def ids(self) -> list[str]:
         """Return the ids of all committed checkpoints."""
@@ -64,37 +60,7 @@ class VaultLayout:
         own = [name for name in names if name.removesuffix(_MANIFEST).rpartition(".")[0] == checkpoint_id]
         return self.forgotten / own[-1] if own else None
 
-    def relative(self, path: Path) -> str:
-        """Return `path` as reports name it."""
-        return path.relative_to(self.root).as_posix()
-
-    def is_committed(self, checkpoint_id: str) -> bool:
-        """Say whether there is a manifest."""
-        return self._fs.identity(self.manifest(checkpoint_id)) is not None
-
-    def refuse_committed(self, checkpoint_id: str) -> None:
-        """Raise ``CheckpointExistsError`` if there is a manifest."""
-        if self.is_committed(checkpoint_id):
-            raise CheckpointExistsError(
-                f"checkpoint {checkpoint_id} exists already in {self.root}, and a stored checkpoint is never"
-                " overwritten: save under another id, or delete it first"
-            )
-
     def refuse_unknown(self, checkpoint_id: str) -> None:
         """Raise ``CheckpointNotFoundError`` if there is no manifest."""
         if not self.is_committed(checkpoint_id):
             raise self.not_found(checkpoint_id)
-
-    def not_found(self, checkpoint_id: str) -> CheckpointNotFoundError:
-        """Return the error to raise for an id that was never written."""
-        shown = repr(checkpoint_id) if len(checkpoint_id) <= 200 else f"{checkpoint_id[:200]!r}..."
-        return CheckpointNotFoundError(f"there is no checkpoint {shown} in {self.root}")
-
-
-def is_id(checkpoint_id: str) -> bool:
-    """Say whether a checkpoint may be called so."""
-    try:
-        checked_name(checkpoint_id, "a checkpoint")
-    except InvalidNameError:
-        return False
-    return True

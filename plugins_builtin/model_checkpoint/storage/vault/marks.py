@@ -24,7 +24,7 @@ from model_checkpoint.common.ids import random_id
 from model_checkpoint.contracts import Mark
 from model_checkpoint.errors import IntegrityError
 from model_checkpoint.storage.canonical_json import from_bytes, from_text, to_bytes, to_text
-from model_checkpoint.storage.vault.layout import is_id
+from model_checkpoint.storage.committed import is_id
 from model_checkpoint.storage.workspace import Writer
 
 _MAX_NBYTES = 1024 * 1024
