@@ -1,4 +1,4 @@
-"""Writes what is generated from the hookspecs: the stub of the context classes, and the page of all events.
+"""Writes what is generated from the code: the stub of the context classes, the pages of all events and settings.
 
 ./dev generate          write them
 ./dev generate --check  exit with status 1 where one is out of date
@@ -13,12 +13,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from model_checkpoint.config.keys import dotted, known
+from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
 from model_checkpoint.hooks.contexts import COMMON, class_name
 from model_checkpoint.hooks.specs import EVENTS, EventSpec, answers, core, insight, surfaces
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "kernel/model_checkpoint/hooks/contexts.pyi"
 PAGE = ROOT / "docs/events.md"
+SETTINGS = ROOT / "docs/settings.md"
 
 AWAITED = {
     "trends and thresholds": ["on_metric_threshold", "on_metric_trend"],
@@ -34,14 +37,6 @@ AWAITED = {
     "notifications": ["before_notification_send", "after_notification_send", "on_notification_error"],
     "retention and clean-up": ["before_retention_policy", "after_retention_policy", "before_cleanup", "after_cleanup"],
     "the REST interface": ["before_api_request", "before_api_response", "after_api_request", "on_api_error"],
-    "configuration files": [
-        "before_config_load",
-        "after_config_load",
-        "before_config_update",
-        "after_config_update",
-        "on_config_validation_error",
-    ],
-    "the lifecycle of plugins": ["after_plugin_unload"],
     "performance budgets": ["on_performance_threshold"],
     "migration": ["before_migration", "after_migration", "on_migration_error"],
     "the dashboard": ["before_dashboard_update", "after_dashboard_update"],
@@ -174,7 +169,46 @@ def _folded(text: str) -> str:
     return re.sub(r"``", "`", re.sub(r"\s+", " ", text))
 
 
-GENERATED: dict[Path, Callable[[], str]] = {STUB: stub, PAGE: page}
+SETTINGS_HEAD = """# Settings
+
+Every setting of the engine. This page is generated from the schema; where settings are written, and which of two wins,
+is told in [Configuration](configuration.md).
+
+*live*: a change counts at once. *next operation*: from the next save, load or check on. *restart*: from the next start.
+
+| key | default | variable | a change counts | meaning |
+|---|---|---|---|---|
+"""
+
+
+def settings() -> str:
+    """Return the text of ``docs/settings.md``."""
+    sections = {"database": DatabaseConfig, "storage": StorageConfig, "hooks": HooksConfig}
+    rows, plain = [], KernelConfig()
+    for key, each in known().items():
+        owner = sections.get(key[0], KernelConfig)
+        value = getattr(plain if len(key) == 1 else getattr(plain, key[0]), key[-1])
+        default = f"`{_as_toml(value)}`" if value != () else "none"
+        meaning = _meaning(owner, key[-1])
+        rows.append(f"| `{dotted(key)}` | {default} | `{each.variable}` | {each.applies} | {meaning} |")
+    return SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def _as_toml(value: object) -> str:
+    return (
+        str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str | Path) else str(value)
+    )
+
+
+def _meaning(owner: type, name: str) -> str:
+    """Return the docstring under a field, without the variable that it begins with."""
+    source = inspect.getsource(owner)
+    text = re.search(rf'^    {name}: .*?\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
+    said = _folded(text[1]) if text else ""
+    return re.sub(r"^`MCE_\w+`[:;.]? ?", "", said)
+
+
+GENERATED: dict[Path, Callable[[], str]] = {STUB: stub, PAGE: page, SETTINGS: settings}
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.verify import verify
 from model_checkpoint.common.digest import sha256_hex
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.services import Services
@@ -42,9 +42,10 @@ class StoreReport:
     damaged: Mapping[str, tuple[str, ...]]
     """By id, what is wrong with it."""
     missing: tuple[str, ...]
-    """Ids that are recorded and not stored."""
+    """Ids that are recorded and not stored: their files are lost, or a deletion broke off."""
     unrecorded: tuple[str, ...]
-    """Ids that are stored and not recorded: `Kernel.rebuild` records them."""
+    """Ids that are stored and not recorded: `Kernel.rebuild` records them. A save or a deletion that takes longer than
+    the whole look is here or in `missing` too."""
 
     @property
     def ok(self) -> bool:
@@ -110,16 +111,31 @@ def check_store(services: Services, backends: Iterable[str], depth: str, subset:
     `subset` is ``2/7``: the second of seven parts, which together are everything; an id is always in the same one.
     """
     part, parts = _subset(subset)
-    recorded = {record.id: record for record in services.records.list_checkpoints()}
-    stored = {checkpoint_id for name in backends for checkpoint_id in services.backends.open(name).list_ids()}
+    recorded, stored = _recorded(services), _stored(services, backends)
     chosen = sorted(each for each in stored & recorded.keys() if zlib.crc32(each.encode()) % parts == part)
-    reports: list[VerifyReport] = [verify(services, recorded[checkpoint_id], depth) for checkpoint_id in chosen]
+    reports: list[VerifyReport] = []
+    gone = recorded.keys() - stored
+    for checkpoint_id in chosen:
+        try:
+            reports.append(verify(services, recorded[checkpoint_id], depth, gone_is_damage=False))
+        except CheckpointNotFoundError:
+            gone.add(checkpoint_id)
+    # a save or a deletion that was under way at the first look has come to its end since, unless it broke off
+    recorded_now, stored_now = _recorded(services).keys(), _stored(services, backends)
     return StoreReport(
         verified=tuple(report.checkpoint_id for report in reports if report.ok),
         damaged={report.checkpoint_id: report.bad_parts for report in reports if not report.ok},
-        missing=tuple(sorted(recorded.keys() - stored)),
-        unrecorded=tuple(sorted(stored - recorded.keys())),
+        missing=tuple(sorted(gone & recorded_now - stored_now)),
+        unrecorded=tuple(sorted((stored - recorded.keys()) & stored_now - recorded_now)),
     )
+
+
+def _recorded(services: Services) -> dict[str, CheckpointRecord]:
+    return {record.id: record for record in services.records.list_checkpoints()}
+
+
+def _stored(services: Services, backends: Iterable[str]) -> set[str]:
+    return {checkpoint_id for name in backends for checkpoint_id in services.backends.open(name).list_ids()}
 
 
 def _digests(services: Services, record: CheckpointRecord) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ def primary_metric(metrics: Mapping[str, object]) -> str:
 def _better(services: Services, record: CheckpointRecord, value: float, holder: BestFlag, mode: str) -> bool:
     if services.hooks.live("compare_checkpoints"):
         other = services.records.get_checkpoint(holder.checkpoint_id)
-        verdict = services.hooks.hook.compare_checkpoints(a=record, b=other, metric=holder.metric, mode=mode)
+        verdict = services.hooks.caller("compare_checkpoints")(a=record, b=other, metric=holder.metric, mode=mode)
         if verdict is not None:
             return bool(verdict > 0)
     return value < holder.value if mode == "min" else value > holder.value

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from model_checkpoint.common.fsops import FsOps, FullWriter, typed_errors
 
+_TEMP = ".tmp"
+
 
 class FileRefs:
     """Refs as small files under a checkpoint directory."""
@@ -32,9 +34,16 @@ class FileRefs:
         with typed_errors("moving", target):
             if folder not in self._known:
                 self._fs.make_dirs(folder)
+                self._sweep(folder)
                 self._known.add(folder)
-            temp = folder / f".{target.name}.{os.getpid()}.tmp"
+            temp = folder / f".{target.name}.{os.getpid()}{_TEMP}"
             self._fs.unlink(temp)
             with self._fs.create(temp) as file:
                 FullWriter(file).write(memoryview(f"{checkpoint_id}\n".encode()))
             self._fs.rename(temp, target)
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what a process left that was killed as it moved a ref: no other works on this run now."""
+        for name in self._fs.list_dir(folder):
+            if name.startswith(".") and name.endswith(_TEMP):
+                self._fs.unlink(folder / name)

@@ -219,7 +219,7 @@ class SaveJob:
     def _choose_backend(self, context: Context) -> str:
         name = context.get("backend")
         if name is None:
-            name = self.services.hooks.hook.choose_storage_backend(context=context)
+            name = self.services.hooks.caller("choose_storage_backend")(context=context)
         return str(name) if name is not None else self.services.backends.default
 
     def _details(
@@ -272,7 +272,7 @@ class SaveJob:
 
     def _ids(self, context: Context, sequence: int) -> Iterator[str]:
         """Yield unrecorded ids, one after another until one can be stored."""
-        records, chosen = self.services.records, self.services.hooks.hook.make_checkpoint_id(context=context)
+        records, chosen = self.services.records, self.services.hooks.caller("make_checkpoint_id")(context=context)
         name, epoch, step = self.state.record.name, self.epoch, self.step
         if chosen is not None:
             name, epoch, step = checked_name(chosen, "a checkpoint"), None, None

@@ -9,10 +9,14 @@ from model_checkpoint.errors import CheckpointNotFoundError
 from model_checkpoint.hooks import HookEvent
 
 
-def verify(services: Services, record: CheckpointRecord, depth: str = "full") -> VerifyReport:
+def verify(
+    services: Services, record: CheckpointRecord, depth: str = "full", *, gone_is_damage: bool = True
+) -> VerifyReport:
     """Check a checkpoint as deep as asked and return what was found; remember damage, and clear an outdated mark.
 
-    Fires before and after_integrity_check, and on_integrity_failure for damage. Raises ``OperationVetoed``.
+    Fires before and after_integrity_check, and on_integrity_failure for damage. Raises ``OperationVetoed``, and
+    ``CheckpointNotFoundError`` for one that was deleted meanwhile; without `gone_is_damage` also for one that is
+    recorded and not stored, as it is for a moment while it is deleted.
     """
     operation = Operation(services)
     operation.about(record)
@@ -23,6 +27,8 @@ def verify(services: Services, record: CheckpointRecord, depth: str = "full") ->
     try:
         report = backend.verify(record.id, expected_digest=record.digest or None, depth=depth)
     except CheckpointNotFoundError as error:
+        if not gone_is_damage or services.records.get_checkpoint(record.id) is None:
+            raise
         refuse_empty(backend, record)
         report = VerifyReport(record.id, False, record.digest, "", 0, (str(error),))
     operation.fire(

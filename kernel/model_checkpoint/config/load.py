@@ -1,19 +1,90 @@
-"""Settles the settings: defaults, then ``MCE_*`` environment variables, then arguments; the later wins."""
+"""Settles the settings: defaults < files < ``MCE_*`` variables < arguments < enforced; each key remembers its layer."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
 
-from model_checkpoint.common.urls import masked
-from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, StorageConfig
-from model_checkpoint.contracts import DEPTHS
+from model_checkpoint.config.check import checked
+from model_checkpoint.config.environ import from_environ
+from model_checkpoint.config.keys import PLUGINS, Key, Setting, Settings, dotted, known, leaves, overlaid, undotted
+from model_checkpoint.config.problems import ConfigProblems
+from model_checkpoint.config.schema import KernelConfig, Section
+from model_checkpoint.config.sources import ConfigSources
 from model_checkpoint.errors import ConfigurationError
 
 _SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+_DIRECTORY = ("storage", "checkpoint_dir")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where each part of it comes from."""
+
+    config: KernelConfig
+    origins: Mapping[str, tuple[str, str]] = field(repr=False)
+    """Dotted key -> (layer, file or variable); the layer of what nobody set is ``default``."""
+    warnings: tuple[str, ...] = ()
+    digests: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    """Of each file that was there the hash of its content, "" where nothing is written in it."""
+    settings: Mapping[Key, Setting] = field(default_factory=dict, repr=False)
+    """Everything that was set, without what is enforced."""
+    enforced: Mapping[Key, Setting] = field(default_factory=dict, repr=False)
+    cwd: Path = field(default_factory=Path.cwd)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the contents of all files that were read."""
+        from model_checkpoint.config.files import combined
+
+        return combined(self.digests)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that were there."""
+        return tuple(self.digests)
+
+
+def load(sources: ConfigSources) -> Loaded:
+    """Read, check and settle everything. Raises `ConfigProblems` that names all that is wrong.
+
+    Without a file, neither dynaconf nor a parser is imported; pydantic only where a value does not fit at sight.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    settings, enforced, digests = _from_files(sources, problems)
+    sections = {key[1] for key in settings if key[0] == PLUGINS}
+    variables = from_environ(sources.environ, sections, problems, warnings)
+    arguments = _given(sources.arguments, "arguments")
+    for layer in (variables, arguments):
+        settings = overlaid(settings, checked(layer, problems))
+    if problems:
+        raise ConfigProblems(problems)
+    cwd = sources.cwd or Path.cwd()
+    config, origins = _built(overlaid(settings, enforced), cwd, sources)
+    return Loaded(config, origins, tuple(warnings), digests, settings, enforced, cwd)
+
+
+def changed(loaded: Loaded, changes: Mapping[str, object], layer: str = "script") -> Loaded:
+    """Return `loaded` with `changes`, dotted key -> value, laid over it. Raises `ConfigProblems`."""
+    problems: list[str] = []
+    fit = checked(_given(changes, layer), problems)
+    problems += [
+        f"{dotted(key)} is enforced by {each.where} and cannot be changed" for key, each in loaded.enforced.items()
+        if any(key[: len(new)] == new[: len(key)] for new in fit)
+    ]  # fmt: skip
+    if problems:
+        raise ConfigProblems(problems)
+    settings = overlaid(dict(loaded.settings), fit)
+    config, origins = _built(overlaid(settings, dict(loaded.enforced)), loaded.cwd)
+    config = replace(config, environment=loaded.config.environment)
+    return replace(loaded, config=config, origins={**origins, "environment": loaded.origins["environment"]},
+                   settings=settings)  # fmt: skip
 
 
 def load_config(
@@ -25,50 +96,88 @@ def load_config(
     quiet: bool | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> KernelConfig:
-    """Return the settings that hold now. Raises ``ConfigurationError`` naming the variable at fault."""
-    defaults = KernelConfig()
-    url: object = database_url or environ.get("MCE_DATABASE_URL") or defaults.database.url
-    if not isinstance(url, str):
+    """Return the settings that hold now, no file being read. Raises ``ConfigurationError`` naming what is at fault."""
+    url: object = database_url
+    if url and not isinstance(url, str):
         raise ConfigurationError(f"database_url is a {type(url).__name__}: write it as text, sqlite:///{url}")
-    directory = checkpoint_dir or environ.get("MCE_CHECKPOINT_DIR") or _beside(url)
-    if not isinstance(directory, str | os.PathLike) or not isinstance(os.fspath(directory), str):
-        raise ConfigurationError(f"checkpoint_dir={directory!r} is no path: give a string or a pathlib.Path")
-    if "\0" in os.fspath(directory) or "\0" in url:
-        raise ConfigurationError("checkpoint_dir or database_url holds a NUL character, and no path can")
     if storage_backend is not None and not isinstance(storage_backend, str):
         raise ConfigurationError(f"storage_backend={storage_backend!r} is no name: give a string such as 'vault'")
-    if "://" in str(directory):
-        raise ConfigurationError(
-            f"checkpoint_dir={masked(str(directory))!r} is a URL; this version keeps checkpoints in local folders"
-        )
-    return KernelConfig(
-        database=DatabaseConfig(url),
-        storage=StorageConfig(
-            checkpoint_dir=Path(directory).expanduser().absolute(),
-            backend=storage_backend or environ.get("MCE_STORAGE_BACKEND") or defaults.storage.backend,
-            verify=_depth(environ.get("MCE_STORAGE_VERIFY") or defaults.storage.verify),
-        ),
-        hooks=HooksConfig(_flag(strict, environ, "MCE_HOOKS_STRICT")),
-        quiet=_flag(quiet, environ, "MCE_QUIET"),
-    )
+    given = {
+        "database.url": database_url or None,
+        "storage.checkpoint_dir": checkpoint_dir or None,
+        "storage.backend": storage_backend or None,
+        "hooks.strict": strict,
+        "quiet": quiet,
+    }
+    arguments = {key: value for key, value in given.items() if value is not None}
+    environment = environ.get("MCE_ENV") or "development"
+    return load(ConfigSources(environment=environment, environ=environ, arguments=arguments)).config
+
+
+def _from_files(sources: ConfigSources, problems: list[str]) -> tuple[Settings, Settings, Mapping[Path, str]]:
+    if not any(os.path.lexists(path) for _, path in sources.files) and not sources.required:
+        return {}, {}, {}
+    from model_checkpoint.config.files import FileLayers, environment_problem
+
+    if wrong := environment_problem(sources.environment.lower()):
+        problems.append(wrong)
+        return {}, {}, {}
+    layers = FileLayers(sources.environment.lower(), problems)
+    usual = [each for each in sources.files if each[0] != "enforced"]
+    enforced = [each for each in sources.files if each[0] == "enforced"]
+    return layers.read(usual, sources.required), layers.read(enforced), MappingProxyType(layers.digests)
+
+
+def _given(changes: Mapping[str, object], layer: str) -> list[tuple[Key, Setting]]:
+    found: list[tuple[Key, Setting]] = []
+    for name, value in changes.items():
+        below = leaves(value, undotted(name)) if isinstance(value, Mapping) and value else [(undotted(name), value)]
+        found += [(key, Setting(each, layer, name)) for key, each in below]
+    return found
+
+
+def _built(
+    settings: Settings, cwd: Path, sources: ConfigSources | None = None
+) -> tuple[KernelConfig, Mapping[str, tuple[str, str]]]:
+    sections: dict[str, dict[str, Any]] = {}
+    top: dict[str, Any] = {}
+    plugins: dict[str, Any] = {}
+    for key, each in settings.items():
+        if key[0] == PLUGINS:
+            _plant(plugins, key[1:], each.value)
+        elif len(key) == 1:
+            top[key[0]] = each.value
+        else:
+            sections.setdefault(key[0], {})[key[1]] = each.value
+    plain = KernelConfig()
+    made: dict[str, Any] = {
+        each.name: replace(value, **sections.get(each.name, {}))
+        for each in fields(plain) if is_dataclass(value := getattr(plain, each.name)) and not isinstance(value, type)
+    }  # fmt: skip
+    environment = sources.environment.lower() if sources else plain.environment
+    config: KernelConfig = replace(plain, **made, **top, plugins=_sections(plugins), environment=environment)
+    directory = sections.get(_DIRECTORY[0], {}).get(_DIRECTORY[1]) or _beside(config.database.url)
+    storage = replace(config.storage, checkpoint_dir=cwd / directory.expanduser())
+    origins = dict.fromkeys((dotted(key) for key in known()), ("default", ""))
+    origins |= {dotted(key): (each.layer, each.where) for key, each in settings.items() if each.layer}
+    if sources and sources.environ.get("MCE_ENV"):
+        origins["environment"] = ("environment", "MCE_ENV")
+    else:
+        origins["environment"] = ("default" if environment == plain.environment else "arguments", "")
+    return replace(config, storage=storage), MappingProxyType(origins)
+
+
+def _sections(plugins: dict[str, Any]) -> Mapping[str, Mapping[str, object]]:
+    return cast("Mapping[str, Mapping[str, object]]", Section(plugins))
+
+
+def _plant(table: dict[str, Any], key: Key, value: object) -> None:
+    for part in key[:-1]:
+        table = table.setdefault(part, {})
+    table[key[-1]] = value
 
 
 def _beside(url: str) -> Path:
     """Return ``checkpoints/`` beside an SQLite file, or in the working directory for any other record store."""
     file = _SQLITE_FILE.match(url)
     return Path(file[1]).parent / "checkpoints" if file else Path("checkpoints")
-
-
-def _depth(word: str) -> str:
-    if word not in DEPTHS:
-        raise ConfigurationError(f"MCE_STORAGE_VERIFY={word!r} is not known: use {', '.join(map(repr, DEPTHS))}")
-    return word
-
-
-def _flag(argument: bool | None, environ: Mapping[str, str], variable: str) -> bool:
-    if argument is not None:
-        return argument
-    word = environ.get(variable, "").strip().lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ConfigurationError(f"{variable}={environ[variable]!r} is neither true nor false: use 1 or 0")

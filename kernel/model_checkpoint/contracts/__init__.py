@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
     from model_checkpoint.contracts.codec import CodecDescriptor, WriteTensors
+    from model_checkpoint.contracts.command import CommandDescriptor
     from model_checkpoint.contracts.descriptor import Descriptor
     from model_checkpoint.contracts.framework import (
         FrameworkAdapter,
@@ -62,6 +63,7 @@ __all__ = [
     "CheckpointRecord",
     "CodecDescriptor",
     "CollectReport",
+    "CommandDescriptor",
     "Descriptor",
     "EventRecord",
     "ExperimentRecord",
@@ -97,6 +99,7 @@ _NAMES = {
     " StoredCheckpoint StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
     "codec": "CodecDescriptor WriteTensors",
+    "command": "CommandDescriptor",
     "descriptor": "Descriptor",
     "marks": "MARK_KINDS Mark MarkKeeper",
     "ranks": "RankGroup",

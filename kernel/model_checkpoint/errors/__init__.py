@@ -17,6 +17,7 @@ Messages say what happened, to what, what was found, and what to do; several pro
     │   └── RunInUseError                           another live process holds this run
     ├── PluginError
     │   ├── PluginLoadError (ImportError)           a plugin that could not be loaded
+    │   ├── ManifestError (ValueError)              a plugin.toml that says nothing usable
     │   ├── PluginConflictError                     two plugins provide the same thing
     │   ├── MissingExtraError (ImportError)         an optional dependency is not installed
     │   └── NotInThisVersionError (NotImplementedError)   named in the interface, not built yet
@@ -81,6 +82,7 @@ from model_checkpoint.errors.plugin import (
     HookError,
     HookRegistrationError,
     HookTimeoutError,
+    ManifestError,
     MissingExtraError,
     NotInThisVersionError,
     OperationVetoed,
@@ -120,6 +122,7 @@ __all__ = [
     "InvalidNameError",
     "KernelClosedError",
     "KernelError",
+    "ManifestError",
     "MetricError",
     "MissingExtraError",
     "MissingFileError",

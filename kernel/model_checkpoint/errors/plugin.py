@@ -13,6 +13,10 @@ class PluginLoadError(PluginError, ImportError):
     """A plugin could not be imported or registered."""
 
 
+class ManifestError(PluginError, ValueError):
+    """A ``plugin.toml`` that says nothing usable; the message lists all that is wrong, with the file and the table."""
+
+
 class PluginConflictError(PluginError):
     """Two plugins provide the same thing under the same name."""
 

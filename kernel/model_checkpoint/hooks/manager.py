@@ -21,8 +21,10 @@ from model_checkpoint.hooks.failures import Failures
 from model_checkpoint.hooks.marker import HookOptions, OnError
 from model_checkpoint.hooks.order import arrange
 from model_checkpoint.hooks.ranks import TOGETHER, decide
+from model_checkpoint.hooks.record import Shell
 from model_checkpoint.hooks.specs import EVENTS, NAMESPACES, PROJECT
 from model_checkpoint.hooks.timed import TimedCalls
+from model_checkpoint.hooks.waiting import PLACES, Waiting
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts import RankGroup
@@ -38,14 +40,6 @@ class FireReport(NamedTuple):
     """The context, with what hooks changed."""
     results: tuple[object, ...] = ()
     """What hooks returned, None apart, in the order in which they were called."""
-
-
-class _Shell:
-    """What pluggy keeps of a plugin: its adapters. Compared by identity, also where plugins are equal dataclasses."""
-
-    def __init__(self, plugin: object, script: bool) -> None:
-        self.plugin, self.script = plugin, script
-        self.options: dict[str, dict[str, object]] = {}
 
 
 class HookManager(pluggy.PluginManager):
@@ -64,6 +58,7 @@ class HookManager(pluggy.PluginManager):
         """With whom this process decides; set before the first event is fired."""
         self.live_events: frozenset[str] = frozenset()
         """Names of the hooks that somebody implements. A hot site asks ``NAME in hooks.live_events`` first."""
+        self._waiting = Waiting()
         self._records: dict[str, dict[HookImpl, HookRecord]] = {}
         self._count = 0
         self._registry_lock = threading.RLock()
@@ -74,7 +69,35 @@ class HookManager(pluggy.PluginManager):
         for namespace in NAMESPACES:
             self.add_hookspecs(namespace)
 
+    @property
+    def strict(self) -> bool:
+        """Whether a hook's error ends the operation instead of being isolated."""
+        return self._failures.strict
+
+    @strict.setter
+    def strict(self, strict: bool) -> None:
+        self._failures.strict = strict
+
     # Registering
+
+    def wait_for(self, name: str, hooks: Iterable[str], activate: Callable[[], object]) -> None:
+        """Keep a place in the order for a plugin, and call `activate` before any of `hooks` is next called.
+
+        It registers the plugin, or gives up; it may be called again meanwhile. Raises ``UnknownEventError``.
+        """
+        wanted = [hook if self._arguments_of(hook) is not None else checked_event(hook).value for hook in hooks]
+        with self._registry_lock:
+            place = self._waiting.place_of(name)
+            if place is None:
+                place, self._count = self._count + 1, self._count + PLACES
+            self._waiting.add(name, wanted, activate, place)
+            self._refresh()
+
+    def wait_no_longer(self, name: str) -> None:
+        """Forget that a plugin was waited for, and its place."""
+        with self._registry_lock:
+            self._waiting.forget(name)
+            self._refresh()
 
     def register(self, plugin: object, name: str | None = None) -> str:
         """Register the hooks of an object, class or module, and return its name; a name taken already is replaced.
@@ -135,14 +158,14 @@ class HookManager(pluggy.PluginManager):
     def unregister_hook(self, name: str) -> bool:
         """Take out what a script registered under `name`; return whether there was anything."""
         shell = self._name2plugin.get(name)
-        return isinstance(shell, _Shell) and shell.script and self.unregister(name=name) is not None
+        return isinstance(shell, Shell) and shell.script and self.unregister(name=name) is not None
 
     def unregister(self, plugin: object = None, name: str | None = None) -> Any:
         """Take out a plugin by itself or by name, and return it; None where there is no such plugin."""
         with self._registry_lock:
             label = name or self.get_name(plugin)
             shell = self._name2plugin.get(label) if label else None
-            if not isinstance(shell, _Shell):
+            if not isinstance(shell, Shell):
                 return None
             super().unregister(shell, label)
             for hook, known in self._records.items():
@@ -153,20 +176,22 @@ class HookManager(pluggy.PluginManager):
     def _add(self, plugin: object, name: str, found: list[Found], *, script: bool) -> str:
         with self._registry_lock:
             before = self._name2plugin.get(name)
-            if isinstance(before, _Shell):
+            if isinstance(before, Shell):
                 if before.script != script:
                     raise HookRegistrationError(
                         f"the name {name!r} belongs to a plugin: choose another one for this hook"
                     )
                 self.unregister(name=name)
-            shell = _Shell(plugin, script)
+            self._waiting.drop(name)
+            kept = self._waiting.place_of(name)
+            shell = Shell(plugin, script)
             by_attribute: dict[str, HookRecord] = {}
             for each in found:
                 if each.optional:
                     continue
-                self._count += 1
+                self._count += kept is None
                 record = each.record
-                record.order = (*record.order[:2], self._count)
+                record.order = (*record.order[:2], self._count if kept is None else kept + len(by_attribute))
                 attribute = f"hook_{len(by_attribute)}"
                 by_attribute[attribute] = record
                 setattr(shell, attribute, adapter_for(self, each, self.kernel))
@@ -178,7 +203,7 @@ class HookManager(pluggy.PluginManager):
             self._enter(shell, by_attribute)
             return name
 
-    def _enter(self, shell: _Shell, by_attribute: dict[str, HookRecord]) -> None:
+    def _enter(self, shell: Shell, by_attribute: dict[str, HookRecord]) -> None:
         adapters = {id(getattr(shell, attribute)): record for attribute, record in by_attribute.items()}
         for caller in self.get_hookcallers(shell) or ():
             known = self._records.setdefault(caller.name, {})
@@ -189,9 +214,8 @@ class HookManager(pluggy.PluginManager):
         self._refresh()
 
     def _refresh(self) -> None:
-        self.live_events = frozenset(
-            hook for hook, known in self._records.items() if any(record.enabled for record in known.values())
-        )
+        enabled = {hook for hook, known in self._records.items() if any(record.enabled for record in known.values())}
+        self.live_events = frozenset(enabled | self._waiting.hooks())
         self.watched = not self.live_events.isdisjoint({"before_plugin_execute", "after_plugin_execute"})
 
     def _arguments_of(self, hook: str) -> tuple[str, ...] | None:
@@ -202,21 +226,21 @@ class HookManager(pluggy.PluginManager):
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         """Give pluggy the adapters of a shell. Its name for what it does not call."""
-        return plugin.options.get(name) if isinstance(plugin, _Shell) else None
+        return plugin.options.get(name) if isinstance(plugin, Shell) else None
 
     # Calling
 
     def fire(self, event: HookEvent | str, **fields: object) -> FireReport:
         """Fire an event and return its context and what hooks returned.
 
-        Raises ``OperationVetoed`` where a hook says no, ``UnknownEventError``, ``ContextFieldError`` for a field that
-        the event does not have.
+        Raises ``OperationVetoed`` where a hook says no, ``UnknownEventError``, ``ContextFieldError`` for a wrong field.
         """
         return self._call(self._context(event, fields))
 
     async def afire(self, event: HookEvent | str, **fields: object) -> FireReport:
         """Fire an event from a coroutine: async hooks run on the loop of whoever awaits this, in the usual order."""
         context = self._context(event, fields)
+        self._waiting.ready(context.event)
         if self.ranks is None and not any(record.is_async for record in self._records.get(context.event, {}).values()):
             return self._call(context)
         from model_checkpoint.hooks.coroutines import on_callers_loop
@@ -227,11 +251,16 @@ class HookManager(pluggy.PluginManager):
         """Say whether anybody implements `hook`."""
         return hook in self.live_events
 
+    def caller(self, hook: str) -> Any:
+        """Return pluggy's caller of `hook`, with nobody left who waits for it. Raises AttributeError."""
+        self._waiting.ready(hook)
+        return getattr(self.hook, hook)
+
     def call_one(self, plugin: str, hook: str, **arguments: object) -> object:
         """Call `hook` on one plugin alone and return its answer, or None where it does not implement it."""
         shell = self._name2plugin.get(plugin)
         others = {other for other in super().get_plugins() if other is not shell}
-        results = self.subset_hook_caller(hook, others)(**arguments) if isinstance(shell, _Shell) else []
+        results = self.subset_hook_caller(hook, others)(**arguments) if isinstance(shell, Shell) else []
         return results[0] if isinstance(results, list) and results else results or None
 
     def _context(self, event: HookEvent | str, fields: dict[str, object]) -> Context:
@@ -255,7 +284,7 @@ class HookManager(pluggy.PluginManager):
         name = context.event.value
         if name not in self.live_events and not EVENTS[name].historic:
             return FireReport(context)
-        caller = getattr(self.hook, name)
+        caller = self.caller(name)
         if EVENTS[name].historic:
             results: list[object] = []
             caller.call_historic(result_callback=results.append, kwargs={"context": context})
@@ -316,7 +345,7 @@ class HookManager(pluggy.PluginManager):
     def get_name(self, plugin: object) -> str | None:
         """Return the name that `plugin` itself, no equal one, is registered under, or None."""
         for name, shell in list(self._name2plugin.items()):
-            if isinstance(shell, _Shell) and (shell is plugin or shell.plugin is plugin):
+            if isinstance(shell, Shell) and (shell is plugin or shell.plugin is plugin):
                 return name
         return None
 

@@ -45,3 +45,11 @@ class HookRecord:
     def stats(self) -> HookStats:
         """Return what was counted of it."""
         return self.tally.line(self.plugin, self.hook, self.name, self.options.priority, quarantined=self.quarantined)
+
+
+class Shell:
+    """What pluggy keeps of a plugin: its adapters. Compared by identity, also where plugins are equal dataclasses."""
+
+    def __init__(self, plugin: object, script: bool) -> None:
+        self.plugin, self.script = plugin, script
+        self.options: dict[str, dict[str, object]] = {}

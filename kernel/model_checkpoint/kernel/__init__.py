@@ -13,11 +13,12 @@ from model_checkpoint.hooks import hookimpl
 
 if TYPE_CHECKING:
     from model_checkpoint.kernel.kernel import Kernel
-    from model_checkpoint.kernel.opening import KERNEL_API
+    from model_checkpoint.kernel.settings import show_config
+    from model_checkpoint.plugins import KERNEL_API
 
-__all__ = ["KERNEL_API", "Kernel", "hookimpl"]
+__all__ = ["KERNEL_API", "Kernel", "hookimpl", "show_config"]
 
-_LAZY = {"Kernel": "kernel", "KERNEL_API": "opening"}
+_LAZY = {"Kernel": "kernel.kernel", "KERNEL_API": "plugins.policy", "show_config": "kernel.settings"}
 
 
 def __getattr__(name: str) -> object:
@@ -25,6 +26,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    value: object = getattr(import_module(f"model_checkpoint.{_LAZY[name]}"), name)
     globals()[name] = value  # the next look-up does not come here
     return value

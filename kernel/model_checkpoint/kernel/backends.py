@@ -29,12 +29,20 @@ class BackendSet:
         """The name of the backend that is used unless told otherwise."""
         return self._default
 
+    @default.setter
+    def default(self, name: str) -> None:
+        self._default = name
+
     def descriptor(self, name: str) -> StorageBackendDescriptor:
         """Return what is known of a backend. Raises ``UnknownBackendError`` that offers the names there are."""
         found = self._descriptors.get(name)
         if found is None:
             raise UnknownBackendError(name, self._descriptors.names())
         return found
+
+    def opened(self) -> list[str]:
+        """Return the names of the backends that are open."""
+        return list(self._open)
 
     def open(self, name: str) -> StorageBackend:
         """Return the backend, opening it at the first call."""

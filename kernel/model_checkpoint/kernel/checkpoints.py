@@ -31,7 +31,7 @@ from model_checkpoint.kernel.records import HookedRecords
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
-    from model_checkpoint.config import KernelConfig
+    from model_checkpoint.config import ConfigSwap, KernelConfig
     from model_checkpoint.kernel.session import RunSession
     from model_checkpoint.plugins import PluginSet
 
@@ -41,7 +41,8 @@ _log = logging.getLogger("model_checkpoint")
 class CheckpointOperations:
     """The part of a `Kernel` that works on checkpoints. The kernel gives it what it works with."""
 
-    config: KernelConfig
+    settings: ConfigSwap
+    """What `config` comes from: ``settings.loaded`` says where each key was set."""
     services: Services
     records: HookedRecords
     backends: BackendSet
@@ -55,6 +56,11 @@ class CheckpointOperations:
     _metric_modes: Mapping[str, str]
     _new_analyzer: Callable[[str], Analyzer | None]
     current_run: Callable[[], RunSession]
+
+    @property
+    def config(self) -> KernelConfig:
+        """The settings in force: one consistent snapshot. Take it once for an operation."""
+        return self.settings.current
 
     def save(
         self,

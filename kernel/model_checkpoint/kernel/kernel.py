@@ -12,7 +12,7 @@ from model_checkpoint.checkpoint.saver import Saver
 from model_checkpoint.checkpoint.services import Operation
 from model_checkpoint.checkpoint.which import Scope, checked_mode
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.config import KernelConfig, load_config
+from model_checkpoint.config import ConfigSources
 from model_checkpoint.contracts import JSON, Analyzer, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
@@ -22,6 +22,7 @@ from model_checkpoint.kernel.exclusive import Exclusive
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
 from model_checkpoint.kernel.runs import RunStarter
+from model_checkpoint.kernel.settings import ConfigFollower, plugin_section, read_settings
 from model_checkpoint.plugins import PluginSet
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ class Kernel(CheckpointOperations):
     Closing ends the current run.
     """
 
-    def __init__(self, config: KernelConfig, *, metric_modes: Mapping[str, str] | None = None) -> None:
-        self.config = config
+    _sources: ConfigSources
+
+    def __init__(self, *, metric_modes: Mapping[str, str] | None = None, strict: bool | None = None) -> None:
         self.pid = os.getpid()
-        self.hooks = HookManager(kernel=self, strict=config.hooks.strict)
-        self.plugins = PluginSet(self.hooks, self)
+        self.hooks = HookManager(kernel=self, strict=bool(strict))
+        self.plugins = PluginSet(self.hooks, self, section=lambda plugin, schema: plugin_section(self, plugin, schema))
+        self.plugins.in_use = self._use_of
         if not isinstance(metric_modes or {}, Mapping):
             raise ConfigurationError(f"metric_modes={metric_modes!r} is no mapping of metrics to 'min' or 'max'")
         self._metric_modes = {name: checked_mode(name, mode) for name, mode in (metric_modes or {}).items()}
@@ -54,6 +57,7 @@ class Kernel(CheckpointOperations):
         self._saver = Saver()
         self._lock = Exclusive(barred=lambda: self._saver.is_finishing)
         self._closed = self._has_deleted = False
+        self._follower: ConfigFollower | None = None
 
     @classmethod
     def open(
@@ -67,6 +71,7 @@ class Kernel(CheckpointOperations):
         early: Iterable[object] = (),
         strict: bool | None = None,
         quiet: bool | None = None,
+        config_file: str | os.PathLike[str] | None = None,
         metric_modes: Mapping[str, str] | None = None,
         ranks: RankGroup | None = None,
         fs: FsOps | None = None,
@@ -79,29 +84,74 @@ class Kernel(CheckpointOperations):
             storage_backend: ``vault`` (default), ``safetensors``, ``pytorch``, ``memory`` or what a plugin provides.
             plugins: ``all``, ``builtin``, or the names of those to load.
             register: objects with hookimpls, registered after the plugins.
-            early: the same, registered before any plugin loads, so that they hear ``before_plugin_load``.
+            early: the same, registered before anything else, so that they hear ``before_config_load`` too.
             strict: let a hook's error end the operation instead of isolating it.
             quiet: do not print where things are.
+            config_file: the project's settings; default ``MCE_CONFIG``, else ``mce.toml`` in the working directory.
             metric_modes: ``min`` or ``max`` for metrics whose names do not tell.
             ranks: the processes of a distributed training, whose hooks decide on rank 0.
             fs: the file-system calls; a test may stand in front of them.
 
-        Raises ``UnknownSchemeError``, ``UnknownBackendError``, ``StorageReadOnlyError``, ``RecordStoreError``.
+        Raises ``ConfigurationError`` with everything that is wrong with the settings, ``UnknownSchemeError``,
+        ``UnknownBackendError``, ``PluginLoadError``, ``StorageReadOnlyError``, ``RecordStoreError``.
         """
-        config = load_config(
-            database_url=database_url,
+        kernel = cls.prepare(
+            database_url,
             checkpoint_dir=checkpoint_dir,
             storage_backend=storage_backend,
+            plugins=plugins,
+            register=register,
+            early=early,
             strict=strict,
             quiet=quiet,
+            config_file=config_file,
+            metric_modes=metric_modes,
+            ranks=ranks,
         )
-        kernel = cls(config, metric_modes=metric_modes)
-        kernel.hooks.ranks = ranks
-        opening.add_objects(kernel.plugins, early)
-        kernel.plugins.load_found(opening.wanted_plugins(plugins))
-        opening.add_objects(kernel.plugins, register)
         kernel._wire(fs or FsOps())
         return kernel
+
+    @classmethod
+    def prepare(
+        cls,
+        database_url: str | None = None,
+        *,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        storage_backend: str | None = None,
+        plugins: str | Iterable[str] = "all",
+        register: Iterable[object] = (),
+        early: Iterable[object] = (),
+        strict: bool | None = None,
+        quiet: bool | None = None,
+        config_file: str | os.PathLike[str] | None = None,
+        metric_modes: Mapping[str, str] | None = None,
+        ranks: RankGroup | None = None,
+    ) -> Kernel:
+        """Return a kernel to look at: settings read, plugins found and ordered, nothing opened and nothing created.
+
+        It has `config`, `settings`, `plugins` and `hooks`; anything else raises ``KernelError``. See `open`.
+        """
+        kernel = cls(metric_modes=metric_modes, strict=strict)
+        kernel.hooks.ranks = ranks
+        opening.add_objects(kernel.plugins, [*open_kernels.everywhere, *early])
+        arguments = {
+            "database.url": database_url,
+            "storage.checkpoint_dir": checkpoint_dir,
+            "storage.backend": storage_backend,
+            "hooks.strict": strict,
+            "quiet": quiet,
+        }
+        kernel.settings, kernel._sources = read_settings(kernel, arguments, config_file)
+        kernel.hooks.strict = kernel.config.hooks.strict
+        kernel.plugins.limit_s = kernel.config.plugin_timeout_s
+        kernel.plugins.load_found(opening.wanted_plugins(plugins), opening.policy_of(kernel.config))
+        opening.add_objects(kernel.plugins, register)
+        return kernel
+
+    @staticmethod
+    def register_everywhere(plugin: object) -> None:
+        """Register an object with hooks, early, in every kernel that this process opens from now on."""
+        open_kernels.everywhere.append(plugin)
 
     def _wire(self, fs: FsOps) -> None:
         parts = opening.assemble(self.config, self.hooks, self.plugins.provided, self._metric_modes, fs)
@@ -110,10 +160,28 @@ class Kernel(CheckpointOperations):
         self._starter = RunStarter(self.services, runs_root, fs, lambda: self._new_analyzer("metrics"))
         open_kernels.add(self)
         try:
+            self.plugins.start_all()
+            self.plugins.require(self.config.required_plugins)
+            self._follower = ConfigFollower.of(self, self._sources)
             opening.announce(self)
         except BaseException:
             self.close()
             raise
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("backends", "records", "services", "_starter"):
+            raise KernelError("this kernel was only prepared to be looked at: open one with Kernel.open(...)")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _use_of(self, capability: str) -> str:
+        kind, _, name = capability.partition(":")
+        if "backends" not in vars(self) or self._closed:
+            return ""
+        if kind == "storage" and name in self.backends.opened():
+            return "the storage of an open kernel"
+        if kind == "scheme" and name == self.config.database.scheme:
+            return "the record store of an open kernel"
+        return ""
 
     @staticmethod
     def current() -> Kernel:
@@ -128,7 +196,7 @@ class Kernel(CheckpointOperations):
     @property
     def hook(self) -> Any:
         """The hooks by name, as pluggy calls them: ``kernel.hook.on_system_start(context=...)``."""
-        return self.hooks.hook
+        return opening.Callers(self.hooks)
 
     def fire(self, event: HookEvent | str, **fields: object) -> FireReport:
         """Fire an event on behalf of the current run. Raises ``OperationVetoed``, ``ContextFieldError``."""
@@ -261,11 +329,17 @@ class Kernel(CheckpointOperations):
             ends.callback(self._saver.close)
             ends.callback(open_kernels.print_failed_hooks, self.hooks)
             ends.callback(open_kernels.remove, self)
-            ends.callback(self.records.close)
-            ends.callback(self.backends.close)
-            ends.callback(self._clean_up)
+            ends.callback(self.plugins.close)
             ends.callback(self.hooks.close, DRAIN_S)
-            ends.callback(self.fire, HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
+            ends.callback(self.plugins.take_leave)
+            if "records" in vars(self):  # else it was only prepared
+                ends.callback(self.records.close)
+                ends.callback(self.backends.close)
+                ends.callback(self._clean_up)
+                ends.callback(self.hooks.flush, DRAIN_S)
+                ends.callback(self.fire, HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
+            if self._follower is not None:
+                ends.callback(self._follower.close)
             try:
                 self.end_run(status, reason)
             finally:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from model_checkpoint.hooks import HookManager
     from model_checkpoint.kernel.kernel import Kernel
 
+everywhere: list[object] = []
+"""Objects that every kernel registers early, see `Kernel.register_everywhere`."""
 _open: list[Kernel] = []
 _log = logging.getLogger("model_checkpoint")
 

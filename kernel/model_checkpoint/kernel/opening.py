@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.checkpoint.refs import FileRefs
 from model_checkpoint.checkpoint.services import Services
+from model_checkpoint.checkpoint.unrecorded import warn_of_unrecorded
 from model_checkpoint.errors import ConfigurationError, KernelError, UnknownSchemeError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.kernel.adapters import AdapterSet
 from model_checkpoint.kernel.backends import BackendSet
 from model_checkpoint.kernel.records import HookedRecords
-from model_checkpoint.plugins import FoundPlugin, PluginSet, Provided, discover, label_of
+from model_checkpoint.plugins import (
+    KERNEL_API,
+    FoundPlugin,
+    PluginSet,
+    PluginStates,
+    Policy,
+    Provided,
+    disabled_sentence,
+    discover,
+    label_of,
+)
 
 if TYPE_CHECKING:
     from model_checkpoint.common.fsops import FsOps
     from model_checkpoint.config import KernelConfig
     from model_checkpoint.contracts import RecordStore
     from model_checkpoint.kernel.kernel import Kernel
-
-KERNEL_API = "1.0"
-"""The version of what plugins may rely on."""
 
 
 def add_objects(plugins: PluginSet, objects: Iterable[object]) -> None:
@@ -54,6 +62,28 @@ def wanted_plugins(wanted: str | Iterable[str]) -> list[FoundPlugin]:
     return [plugin for plugin in found if plugin.name in names]
 
 
+def policy_of(config: KernelConfig) -> Policy:
+    """Return what settings and user say of plugins."""
+    by_user = {name: disabled_sentence(name, why) for name, why in PluginStates().disabled().items()}
+    by_settings = "disabled by disabled_plugins in the settings: take it out there"
+    return Policy(
+        safe_mode=config.safe_mode,
+        trust=config.plugin_trust,
+        trusted=frozenset(config.trusted_plugins),
+        disabled={**by_user, **dict.fromkeys(config.disabled_plugins, by_settings)},
+    )
+
+
+class Callers:
+    """pluggy's callers of the hooks, by name; plugins that wait for one are activated first."""
+
+    def __init__(self, hooks: HookManager) -> None:
+        self._hooks = hooks
+
+    def __getattr__(self, name: str) -> object:
+        return self._hooks.caller(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a kernel is put together from."""
@@ -70,7 +100,7 @@ def assemble(
     root = _checked_directory(config.storage.checkpoint_dir)
     backends = BackendSet(provided.storage, root, config.storage.backend, fs)
     backends.descriptor(backends.default)  # a wrong name is told now, not at the first save
-    records = HookedRecords(_open_records(provided, config.database.url), hooks)
+    records = HookedRecords(_open_records(provided, config), hooks)
     services = Services(
         hooks=hooks,
         records=records,
@@ -80,15 +110,15 @@ def assemble(
         metric_modes=metric_modes,
         **({"rank": hooks.ranks.rank, "world_size": hooks.ranks.world_size} if hooks.ranks else {}),
     )
+    warn_of_unrecorded(services, backends.stored())
     return Parts(backends, records, services)
 
 
-def _open_records(provided: Provided, url: str) -> RecordStore:
-    scheme = url.partition(":")[0].partition("+")[0]
-    descriptor = provided.schemes.get(scheme)
+def _open_records(provided: Provided, config: KernelConfig) -> RecordStore:
+    descriptor = provided.schemes.get(config.database.scheme)
     if descriptor is None:
-        raise UnknownSchemeError(scheme, provided.schemes.names())
-    return descriptor.open(url)
+        raise UnknownSchemeError(config.database.scheme, provided.schemes.names())
+    return descriptor.open(config.database.url)
 
 
 def _checked_directory(path: Path) -> Path:

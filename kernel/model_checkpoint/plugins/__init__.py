@@ -1,7 +1,24 @@
-"""How plugins are found, loaded in isolation, and asked what they provide."""
+"""How plugins are found, admitted, ordered, activated when they are needed, and taken down again."""
 
+from model_checkpoint.plugins.activation import Plugin
 from model_checkpoint.plugins.discovery import FoundPlugin, discover
-from model_checkpoint.plugins.loader import PluginInfo, PluginSet, PluginState, label_of
+from model_checkpoint.plugins.lifecycle import PluginInfo, PluginSet, disabled_sentence, label_of
+from model_checkpoint.plugins.policy import KERNEL_API, PluginState, Policy
 from model_checkpoint.plugins.registry import Provided, Registry
+from model_checkpoint.plugins.states import PluginStates
 
-__all__ = ["FoundPlugin", "PluginInfo", "PluginSet", "PluginState", "Provided", "Registry", "discover", "label_of"]
+__all__ = [
+    "KERNEL_API",
+    "FoundPlugin",
+    "Plugin",
+    "PluginInfo",
+    "PluginSet",
+    "PluginState",
+    "PluginStates",
+    "Policy",
+    "Provided",
+    "Registry",
+    "disabled_sentence",
+    "discover",
+    "label_of",
+]

@@ -7,7 +7,8 @@
     class TestMyBackend(StorageBackendTests):
         ...                      # the kit's docstring says which fixture
 
-Each kit tests the rules that the contract's docstring numbers (`model_checkpoint.contracts.storage`, `.records`).
+Each kit tests numbered rules: those of the contract's docstring (`model_checkpoint.contracts.storage`, `.records`,
+`.framework`) or of its own. `model_checkpoint.testing.plugin_fixture` has a fixture that gives an open kernel.
 A kit is imported when it is first asked for, so that importing this package needs no pytest.
 """
 
@@ -17,13 +18,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from model_checkpoint.testing.analyzer import AnalyzerTests
+    from model_checkpoint.testing.codec import CodecTests
+    from model_checkpoint.testing.command import CommandTests
+    from model_checkpoint.testing.framework_adapter import FrameworkAdapterTests
     from model_checkpoint.testing.hook_plugin import HookPluginTests
     from model_checkpoint.testing.record_store import RecordStoreTests
     from model_checkpoint.testing.storage_backend import StorageBackendTests
 
-__all__ = ["HookPluginTests", "RecordStoreTests", "StorageBackendTests"]
+__all__ = [
+    "AnalyzerTests",
+    "CodecTests",
+    "CommandTests",
+    "FrameworkAdapterTests",
+    "HookPluginTests",
+    "RecordStoreTests",
+    "StorageBackendTests",
+]
 
 _MODULES = {
+    "AnalyzerTests": "analyzer",
+    "CodecTests": "codec",
+    "CommandTests": "command",
+    "FrameworkAdapterTests": "framework_adapter",
     "HookPluginTests": "hook_plugin",
     "RecordStoreTests": "record_store",
     "StorageBackendTests": "storage_backend",
@@ -33,7 +50,11 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    kit: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    import pytest
+
+    module = f"{__name__}.{_MODULES[name]}"
+    pytest.register_assert_rewrite(module)  # so that what fails shows its values, as it does in a test's own file
+    kit: object = getattr(import_module(module), name)
     globals()[name] = kit  # the next look-up does not come here
     return kit
 

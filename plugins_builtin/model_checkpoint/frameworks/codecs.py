@@ -39,7 +39,10 @@ def write_torch(
     import torch
 
     with _appearing(target) as temp:
-        torch.save(_torch_tensors(tensors), temp)
+        try:
+            torch.save(_torch_tensors(tensors), temp)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(errno.EIO, str(error).splitlines()[0][:200]) from None
     return [target]
 
 
@@ -162,6 +165,8 @@ def _save_file(tensors: dict[str, Any], path: Path, metadata: Mapping[str, str])
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    if wrong := [name for name in tensors if name == "__metadata__" or not _is_text(name)]:
+        raise UnstorableStateError([(name, "a safetensors file cannot hold a tensor of this name") for name in wrong])
     try:
         save_file(tensors, path, metadata={"format": "pt", **metadata})
     except SafetensorError as error:
@@ -169,6 +174,14 @@ def _save_file(tensors: dict[str, Any], path: Path, metadata: Mapping[str, str])
     except KeyError as error:
         bad = [(name, f"safetensors has no word for {each.dtype}") for name, each in tensors.items()]
         raise UnstorableStateError([one for one in bad if str(error.args[0]) in one[1]] or bad) from None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ The sketch (Masson, Rim, Lee; VLDB 2019) answers a percentile with a relative er
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 FOLD_AT = 256
 """Samples that wait before whoever adds the next one folds them."""
 RELATIVE_ERROR = 0.01
+LONGEST_S = 1e15
+"""Thirty million years: sums and percentiles of what is shorter are finite, too."""
 _BINS = 2048  # sixteen orders of magnitude or more apart; beyond that the shortest durations share a bin
 
 
@@ -73,11 +74,12 @@ class OperationTimings:
     def observe(self, operation: str, duration_s: float, *, nbytes: int = 0, nbytes_written: int = 0) -> None:
         """Count one success of `operation`, with how long it took and how many bytes it moved.
 
-        Raises ``MetricError`` for a duration that is negative or not finite.
+        Raises ``MetricError`` for a duration that is negative, not finite, or longer than anything ever takes.
         """
-        if not 0.0 <= duration_s < math.inf:
+        if not 0.0 <= duration_s <= LONGEST_S:
             raise MetricError(
-                f"{operation!r} cannot have taken {duration_s} s: give a finite duration in seconds of at least 0"
+                f"{operation!r} cannot have taken {str(duration_s)[:40]} s: give a finite duration in seconds of at"
+                f" least 0 and at most {LONGEST_S:g}"
             )
         self._add(_Sample(operation, duration_s, nbytes, nbytes_written))
 

@@ -47,6 +47,15 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "latest").read_text() == "second\n"
 
 
+def test_what_processes_left_that_were_killed_goes_with_the_next_one_s_first_move(tmp_path: Path) -> None:
+    FileRefs(tmp_path, FsOps()).move("r", "latest", "first")
+    for name in (".latest.123456789.tmp", ".best-loss.4.tmp"):
+        (tmp_path / "r" / name).write_text("half")
+    (tmp_path / "r" / "lock").touch()
+    FileRefs(tmp_path, FsOps()).move("r", "latest", "second")
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["latest", "lock"]
+
+
 def test_a_full_disk_is_a_typed_error_and_the_old_pointer_stays(tmp_path: Path) -> None:
     class Full(FsOps):
         armed = False

@@ -81,4 +81,5 @@ def is_error(kind: type[BaseException]) -> Check:
     return lambda value: isinstance(value, kind)
 
 
-HIGH_LEVEL = set(EVENTS) - EXECUTION - {"before_db_write", "after_db_write", "before_plugin_load", "after_plugin_load"}
+PLUGINS = {"before_plugin_load", "after_plugin_load", "after_plugin_unload"}
+HIGH_LEVEL = set(EVENTS) - EXECUTION - {"before_db_write", "after_db_write", *PLUGINS}

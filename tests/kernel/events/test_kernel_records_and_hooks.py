@@ -21,6 +21,7 @@ def test_a_kernel_that_opens_and_closes(tmp_path: Path) -> None:
     seen: list[Context] = []
     log = Log(seen)
     events = {"on_system_start", "on_system_shutdown", "before_plugin_load", "after_plugin_load", "on_plugin_error"}
+    events |= {"after_plugin_unload"}
     kernel = Kernel.open(
         f"sqlite:///{tmp_path}/e.db",
         checkpoint_dir=tmp_path,
@@ -37,7 +38,7 @@ def test_a_kernel_that_opens_and_closes(tmp_path: Path) -> None:
             version=anything,
             distribution="model-checkpoint-engine",
             origin="builtin",
-            manifest=None,
+            manifest=lambda value: "summary" in value,
         )
         log.take("after_plugin_load", name=name, version=anything, hooks=(hook,), duration_s=positive)
     log.take(
@@ -67,6 +68,8 @@ def test_a_kernel_that_opens_and_closes(tmp_path: Path) -> None:
     )
     kernel.close()
     log.take("on_system_shutdown", reason="finished", deadline_s=None)
+    for name in ("sqlite", "memory", "watcher"):
+        log.take("after_plugin_unload", name=name, reason="the kernel closes", hooks=anything)
     assert log.names() == []
 
 

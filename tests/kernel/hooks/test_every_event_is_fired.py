@@ -23,8 +23,6 @@ LANDS_IN = {
     "notifications": "plugins_builtin/model_checkpoint/notifications",
     "retention and clean-up": "plugins_builtin/model_checkpoint/retention",
     "the REST interface": "plugins_builtin/model_checkpoint/api",
-    "configuration files": "kernel/model_checkpoint/config/watch.py",
-    "the lifecycle of plugins": "kernel/model_checkpoint/plugins/lifecycle.py",
     "performance budgets": "plugins_builtin/model_checkpoint/monitoring/budgets.py",
     "migration": "plugins_builtin/model_checkpoint/migration/readers",
     "the dashboard": "plugins_builtin/model_checkpoint/visualization",

@@ -82,9 +82,7 @@ def test_an_early_plugin_may_refuse_another_one(tmp_path: Path) -> None:
             return context.name != "pytorch"  # type: ignore[attr-defined]
 
     with opened(tmp_path, early=[Guard()]) as kernel:
-        info = kernel.plugins.get("pytorch")
-        assert info is not None
-        assert info.state == "disabled"
+        assert kernel.plugins.activate("pytorch").state == "disabled"
         assert "pytorch" not in kernel.plugins.provided.storage.names()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -66,3 +68,16 @@ def test_loading_what_is_not_there_raises(install: Install) -> None:
     (plugin,) = [plugin for plugin in discover() if plugin.name == "lost"]
     with pytest.raises(ImportError):
         plugin.load()
+
+
+def test_a_stray_init_file_in_the_namespace_is_told(repository: Path, tmp_path: Path) -> None:
+    package = tmp_path / "model_checkpoint"
+    package.mkdir()
+    for portion in ("kernel", "plugins_builtin"):
+        for part in (repository / portion / "model_checkpoint").iterdir():
+            (package / part.name).symlink_to(part)
+    (package / "__init__.py").touch()
+    program = "import logging; logging.basicConfig(); from model_checkpoint.plugins import discover; discover()"
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert f"{package}/__init__.py makes a plain package of the namespace 'model_checkpoint'" in done.stderr

@@ -1,0 +1,41 @@
+"""What holds and why, as rows for a reader."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from model_checkpoint.config.keys import PLUGINS, dotted, known, leaves
+from model_checkpoint.config.load import Loaded
+from model_checkpoint.config.masks import presentable
+
+
+class Row(NamedTuple):
+    """One setting: its key, its value with secrets masked, its layer, the file or variable, when a change applies."""
+
+    key: str
+    value: str
+    layer: str
+    where: str
+    applies: str
+
+
+def show(loaded: Loaded) -> list[Row]:
+    """Return a row for every setting of the kernel and everything set for plugins, sorted within each of the two."""
+    values: list[tuple[tuple[str, ...], object, str]] = []
+    for key, declared in sorted(known().items()):
+        value: object = loaded.config
+        for part in key:
+            value = getattr(value, part)
+        values.append((key, value, declared.applies))
+    values.append((("environment",), loaded.config.environment, "restart"))
+    values += [(key, value, "live") for key, value in sorted(leaves(loaded.config.plugins, (PLUGINS,)))]
+    return [
+        Row(dotted(key), _text(presentable(key, value)), *loaded.origins.get(dotted(key), ("", "")), applies)
+        for key, value, applies in values
+    ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,180 @@
+"""The settings of one kernel: read before anything else, checked by plugins, and taken over while it is open."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.config import (
+    ConfigProblems,
+    ConfigSources,
+    ConfigSwap,
+    ConfigWatcher,
+    KernelConfig,
+    Loaded,
+    Participant,
+    Row,
+    check_section,
+    load,
+    show,
+)
+from model_checkpoint.errors import ConfigurationError, OperationVetoed
+from model_checkpoint.hooks import HookEvent
+from model_checkpoint.plugins import PluginState
+
+if TYPE_CHECKING:
+    from model_checkpoint.kernel.kernel import Kernel
+    from model_checkpoint.plugins import Plugin
+
+_log = logging.getLogger("model_checkpoint")
+
+
+def read_settings(
+    kernel: Kernel, arguments: Mapping[str, object], config_file: str | os.PathLike[str] | None
+) -> tuple[ConfigSwap, ConfigSources]:
+    """Read the settings for a kernel, of which only the early plugins are there; return also where they are read from.
+
+    Raises ``ConfigurationError`` with all that is wrong, ``OperationVetoed``.
+    """
+    usual = ConfigSources.usual(os.environ, config_file=config_file)
+    given = {key: value for key, value in arguments.items() if value is not None}
+    sources = replace(_asked(kernel, usual), arguments=given)
+    watch = Stopwatch()
+    try:
+        loaded = load(sources)
+    except ConfigProblems as error:
+        kernel.hooks.fire(HookEvent.ON_CONFIG_VALIDATION_ERROR, errors=error.problems, source="open", kept_generation=0)
+        raise
+    for warning in loaded.warnings:
+        _log.warning("%s", warning)
+    kernel.hooks.fire(
+        HookEvent.AFTER_CONFIG_LOAD,
+        config=loaded.config,
+        sources=tuple(map(str, loaded.files)),
+        duration_s=watch.elapsed_s,
+    )
+    return ConfigSwap(loaded, lambda: load(sources), kernel.hooks.fire, lambda: participants(kernel)), sources
+
+
+def _asked(kernel: Kernel, sources: ConfigSources) -> ConfigSources:
+    """Let early plugins say which files are read; those that they add count as the project's."""
+    layers = {str(path): layer for layer, path in sources.files}
+    context = kernel.hooks.fire(
+        HookEvent.BEFORE_CONFIG_LOAD, sources=list(layers), environment=sources.environment
+    ).context
+    wanted = [str(path) for path in context.get("sources") or ()]
+    return replace(sources, files=tuple((layers.get(path, "project"), Path(path)) for path in wanted))
+
+
+def plugin_section(kernel: Kernel, plugin: Plugin, schema: type | None) -> object:
+    """Return a plugin's section of the settings: checked against its ``Config``, else as it was written.
+
+    Early plugins come before the settings: theirs is empty.
+    """
+    config = kernel.config if "settings" in vars(kernel) else KernelConfig()
+    return _section(config, plugin, schema)
+
+
+def _section(config: KernelConfig, plugin: Plugin, schema: type | None) -> object:
+    raw = config.plugins.get(plugin.section, {})
+    return check_section(schema, raw, f"[plugins.{plugin.section}]") if schema else raw
+
+
+def participants(kernel: Kernel) -> Iterable[Participant]:
+    """Return who has a say in a change of the settings: the kernel itself, then its active plugins in their order."""
+    if "backends" in vars(kernel):
+        yield KernelPart(kernel)
+    yield from (PluginPart(plugin) for plugin in kernel.plugins.active() if plugin.origin != "script" or plugin.config)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPart:
+    """What the kernel itself keeps of its settings."""
+
+    kernel: Kernel
+    name: str = "kernel"
+
+    def check(self, new: KernelConfig) -> None:
+        """Raise where a new setting cannot be followed."""
+        self.kernel.backends.descriptor(new.storage.backend)
+
+    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
+        """Follow the new settings."""
+        self.kernel.backends.default = new.storage.backend
+        self.kernel.hooks.strict = new.hooks.strict
+        self.kernel.plugins.limit_s = new.plugin_timeout_s
+
+
+@dataclass(frozen=True, slots=True)
+class PluginPart:
+    """A plugin that checks its own section, and follows it if it has ``reconfigure(old, new)``."""
+
+    plugin: Plugin
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.plugin.name
+
+    def check(self, new: KernelConfig) -> None:
+        """Raise ``ConfigProblems`` for a section that does not fit the plugin's ``Config``."""
+        _section(new, self.plugin, self._schema())
+
+    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
+        """Hand the plugin its old and its new section, where they differ."""
+        if old.plugins.get(self.plugin.section) == new.plugins.get(self.plugin.section):
+            return
+        if self.plugin.state is not PluginState.ACTIVE:
+            return
+        before, after = (_section(config, self.plugin, self._schema()) for config in (old, new))
+        reconfigure = getattr(self.plugin.obj, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(before, after)
+            self.plugin.config = after
+
+    def _schema(self) -> type | None:
+        schema = getattr(self.plugin.obj, "Config", None)
+        return schema if isinstance(schema, type) else None
+
+
+class ConfigFollower:
+    """Takes over changes of the files while a kernel is open."""
+
+    def __init__(self, watcher: ConfigWatcher) -> None:
+        self._watcher = watcher
+
+    @classmethod
+    def of(cls, kernel: Kernel, sources: ConfigSources) -> ConfigFollower | None:
+        """Watch the files that a kernel's settings came from; None where there is none, or nobody wants it."""
+        loaded: Loaded = kernel.settings.loaded
+        unknown = sorted(set(loaded.config.plugins) - {plugin.section for plugin in kernel.plugins.known()})
+        if unknown:
+            _log.warning("the settings have sections for plugins that are not installed: %s", ", ".join(unknown))
+        if not loaded.files or not loaded.config.watch_config:
+            return None
+        folders = {path.parent for path in loaded.files}
+        paths = [path for _, path in sources.files if path.parent in folders]  # one that comes later counts too
+        watcher = ConfigWatcher(paths, lambda: _reload(kernel), digest=loaded.digest)
+        watcher.start()
+        return cls(watcher)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._watcher.stop()
+
+
+def _reload(kernel: Kernel) -> None:
+    try:
+        kernel.settings.reload("file")
+    except (ConfigurationError, OperationVetoed) as error:
+        _log.warning("the changed settings are not taken over, those before stay in force: %s", error)
+
+
+def show_config(kernel: Kernel) -> list[Row]:
+    """Return for every setting: key, value with secrets masked, layer, where it was set, when a change counts."""
+    return show(kernel.settings.loaded)

@@ -1,0 +1,76 @@
+"""Which plugins a user disabled, kept between processes, for each Python environment by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from model_checkpoint.errors import RecordStoreDamagedError
+
+_log = logging.getLogger("model_checkpoint")
+
+
+def states_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file: ``plugins.json`` in ``MCE_HOME``, else where the user's programs keep their state."""
+    if home := environ.get("MCE_HOME"):
+        return Path(home).expanduser() / "plugins.json"
+    from platformdirs import user_state_path
+
+    return user_state_path("model-checkpoint-engine", appauthor=False) / "plugins.json"
+
+
+class PluginStates:
+    """What is disabled in this environment. Reading it where nothing was ever disabled costs one look at the disk."""
+
+    def __init__(self, path: Path | None = None, *, environment: str = sys.prefix) -> None:
+        self.path = path or states_file()
+        self._environment = environment
+
+    def disabled(self) -> dict[str, str]:
+        """Return the disabled plugins, each with the reason that was given."""
+        try:
+            if not self.path.exists():
+                return {}
+        except OSError as error:
+            _log.warning("the list of disabled plugins cannot be read: %s", error)
+            return {}
+        from model_checkpoint.common.json_storage import LockedDocument
+
+        try:
+            with LockedDocument(self.path).reading() as db:
+                rows = [dict(row) for row in db.all()]
+        except RecordStoreDamagedError as error:
+            _log.warning("no plugin counts as disabled: %s", error)
+            return {}
+        return {
+            str(row["plugin"]): str(row.get("reason", ""))
+            for row in rows
+            if row.get("environment") == self._environment and "plugin" in row
+        }
+
+    def disable(self, plugin: str, reason: str = "") -> None:
+        """Keep `plugin` disabled until `enable`. Raises ``RecordStoreDamagedError``, OSError."""
+        from tinydb import where
+
+        from model_checkpoint.common.json_storage import LockedDocument
+
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        row = {"environment": self._environment, "plugin": plugin, "reason": reason, "at": at}
+        with LockedDocument(self.path).changing() as db:
+            db.upsert(row, (where("environment") == self._environment) & (where("plugin") == plugin))
+
+    def enable(self, plugin: str) -> bool:
+        """Let `plugin` load again; return whether it was disabled. Raises ``RecordStoreDamagedError``, OSError."""
+        if not self.path.exists():
+            return False
+        from tinydb import where
+
+        from model_checkpoint.common.json_storage import LockedDocument
+
+        with LockedDocument(self.path).changing() as db:
+            gone = db.remove((where("environment") == self._environment) & (where("plugin") == plugin))
+        return bool(gone)

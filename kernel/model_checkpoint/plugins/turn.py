@@ -1,0 +1,90 @@
+"""Whose turn it is to activate plugins, and how long one may take.
+
+Activations happen one at a time. A plugin that others wrote is imported and started on a thread of its own, so that
+one that hangs costs its time limit and no more. That thread has its part in the turn of the one that waits for it, by
+the context that is handed on: it may fire events and look things up, which may activate further plugins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from model_checkpoint.errors import PluginLoadError
+
+T = TypeVar("T")
+
+
+class _Part:
+    """A part in a turn."""
+
+    holds = True
+
+
+class Turn:
+    """A lock that is taken again by whoever has a part in it, on whatever thread."""
+
+    def __init__(self) -> None:
+        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._part: contextvars.ContextVar[_Part | None] = contextvars.ContextVar("part", default=None)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn, unless this thread or the one that waits for it has it."""
+        part = self._part.get()
+        if part is not None and part.holds:
+            yield
+            return
+        if self._pid != os.getpid():  # forked, perhaps while another thread had the turn
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        with self._lock:
+            part = _Part()
+            token = self._part.set(part)
+            try:
+                yield
+            finally:
+                part.holds = False
+                self._part.reset(token)
+
+    def within(self, limit_s: float, what: str, call: Callable[[], T], abandon: Callable[[], object]) -> T:
+        """Return what `call` returns on another thread.
+
+        Raises ``PluginLoadError`` once `limit_s` seconds have passed; the thread is left to itself, and `abandon` is
+        called when `call` ends after all.
+        """
+        context, part, ending = contextvars.copy_context(), _Part(), threading.Lock()
+        context.run(self._part.set, part)
+        done = threading.Event()
+        outcome: list[T] = []
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(context.run(call))
+            except BaseException as error:
+                failure.append(error)
+            with ending:
+                done.set()
+                in_time = part.holds
+            if not in_time:
+                abandon()
+
+        threading.Thread(target=work, name=f"mce-plugin-{what}", daemon=True).start()
+        try:
+            done.wait(limit_s)
+        finally:  # Ctrl-C while it hangs too
+            with ending:
+                in_time = done.is_set()
+                part.holds = in_time
+        if not in_time:
+            raise PluginLoadError(
+                f"it has not come up within {limit_s:g} s and is left out: raise plugin_timeout_s, or look at what it"
+                f" does when it is imported, configured and started"
+            )
+        if failure:
+            raise failure[0]
+        return outcome[0]

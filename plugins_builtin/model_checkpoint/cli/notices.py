@@ -1,0 +1,36 @@
+"""Prints what the engine logs as a warning: once, in one line, however often a command opens a kernel."""
+
+from __future__ import annotations
+
+import logging
+
+from model_checkpoint.cli.output import say
+
+_LOGGER = logging.getLogger("model_checkpoint")
+
+
+class Notices(logging.Handler):
+    """A log handler on the standard error that repeats nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, unless the same was printed before."""
+        message = record.getMessage()
+        if message not in self._told:
+            self._told.add(message)
+            say(f"mce: warning: {message}", err=True)
+
+
+def begin() -> None:
+    """Print warnings in this way from now on."""
+    end()
+    _LOGGER.addHandler(Notices())
+
+
+def end() -> None:
+    """Leave warnings to whoever else listens, such as a script that is run."""
+    for handler in [each for each in _LOGGER.handlers if isinstance(each, Notices)]:
+        _LOGGER.removeHandler(handler)

@@ -1,0 +1,1 @@
+"""New plugins: a small distribution of each kind that works, passes its tests, and is there to be changed."""
