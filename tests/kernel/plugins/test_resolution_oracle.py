@@ -8,10 +8,10 @@ import random
 import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
-from resolution_oracle import World, exhaustive, in_order, is_sound, is_topological, outcomes, step_by_step
 
 from model_checkpoint.plugins import soundness
 from model_checkpoint.plugins.resolution import Candidate, Resolution, resolve
+from resolution_oracle import World, exhaustive, in_order, is_sound, is_topological, outcomes, step_by_step
 
 MORE = 20 if os.environ.get("MCE_FULL") == "1" else 1
 NAMES = ["a", "b", "c-1", "d", "e", "f", "g"]
