@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from model_checkpoint.hooks import guard
@@ -23,7 +23,7 @@ def adapter_for(owner: guard.Owner, found: Found, kernel: object) -> Callable[..
         return guard.answering(owner, record, record.function, found.takes)
     call = _with_its_arguments(found, kernel)
     if record.hook in WATCHING:
-        call = _for_other_plugins(record.plugin, call)
+        call = _for_other_plugins(record.plugin, call, wraps=record.kind != "plain")
     return guard.guarded(owner, record, call) if record.kind == "plain" else guard.guarded_wrapper(owner, record, call)
 
 
@@ -43,9 +43,14 @@ def _with_its_arguments(found: Found, kernel: object) -> Callable[[Context], Any
     return lambda context: function(context, kernel=kernel)
 
 
-def _for_other_plugins(plugin: str, call: Callable[[Context], Any]) -> Callable[[Context], Any]:
+def _for_other_plugins(plugin: str, call: Callable[[Context], Any], *, wraps: bool) -> Callable[[Context], Any]:
     """Leave a watcher out where its own plugin is watched."""
-    return lambda context: None if context.get("plugin") == plugin else call(context)
+
+    def around_nothing() -> Generator[None, object, object]:
+        return (yield)
+
+    instead = around_nothing if wraps else lambda: None
+    return lambda context: instead() if context.get("plugin") == plugin else call(context)
 
 
 def _takes_context_first(function: Callable[..., object]) -> bool:

@@ -110,7 +110,6 @@ def assemble(
         metric_modes=metric_modes,
         **({"rank": hooks.ranks.rank, "world_size": hooks.ranks.world_size} if hooks.ranks else {}),
     )
-    warn_of_unrecorded(services, backends.stored())
     return Parts(backends, records, services)
 
 
@@ -136,6 +135,7 @@ def announce(kernel: Kernel) -> None:
         kernel_version=_own_version(),
         kernel_api=KERNEL_API,
     )
+    warn_of_unrecorded(kernel.services, kernel.backends.stored())
     if not kernel.config.quiet:
         root, backend = kernel.config.storage.checkpoint_dir, kernel.backends.default
         print(f"records {kernel.records.url}, checkpoints {root} ({backend})", file=sys.stderr)

@@ -13,14 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from model_checkpoint.contracts import (
-    AnalyzerDescriptor,
-    CodecDescriptor,
-    CommandDescriptor,
-    FrameworkAdapterDescriptor,
-    RecordStoreDescriptor,
-    StorageBackendDescriptor,
-)
+from model_checkpoint import contracts
 from model_checkpoint.errors import HookRegistrationError, MissingExtraError, PluginLoadError
 from model_checkpoint.plugins.discovery import OWN_DISTRIBUTION, FoundPlugin
 from model_checkpoint.plugins.policy import PluginState
@@ -30,13 +23,13 @@ if TYPE_CHECKING:
     from model_checkpoint.hooks import HookManager
     from model_checkpoint.plugins.manifest import Manifest
 
-DESCRIPTORS: dict[str, type] = {
-    "register_storage_backends": StorageBackendDescriptor,
-    "register_record_stores": RecordStoreDescriptor,
-    "register_framework_adapters": FrameworkAdapterDescriptor,
-    "register_analyzers": AnalyzerDescriptor,
-    "register_codecs": CodecDescriptor,
-    "register_commands": CommandDescriptor,
+DESCRIPTORS = {
+    "register_storage_backends": "StorageBackendDescriptor",
+    "register_record_stores": "RecordStoreDescriptor",
+    "register_framework_adapters": "FrameworkAdapterDescriptor",
+    "register_analyzers": "AnalyzerDescriptor",
+    "register_codecs": "CodecDescriptor",
+    "register_commands": "CommandDescriptor",
 }
 """What the registration hooks return whose kind has a contract; the others return anything that has a name."""
 
@@ -175,8 +168,8 @@ def _enter(name: str, hooks: HookManager, kernel: object, provided: Provided, im
 
 def _check(hook: str, item: object) -> None:
     wanted, name = DESCRIPTORS.get(hook), getattr(item, "name", None)
-    if wanted is not None and not isinstance(item, wanted):
-        raise PluginLoadError(f"its {hook} returned a {type(item).__name__}, not a {wanted.__name__}")
+    if wanted is not None and not isinstance(item, getattr(contracts, wanted)):
+        raise PluginLoadError(f"its {hook} returned a {type(item).__name__}, not a {wanted}")
     if wanted is None and not (isinstance(name, str) and name):
         raise PluginLoadError(f"its {hook} returned a {type(item).__name__} without a name, not a descriptor")
 
@@ -195,7 +188,7 @@ def _compare_with_manifest(plugin: Plugin, provided: Provided, implemented: tupl
             f"it provides {', '.join(extra)} too: say so in `provides`, or nobody finds it before it is active"
         )
     declared = set(plugin.manifest.hooks or ())
-    if unsaid := sorted(set(implemented) - declared - set(KINDS)):
+    if plugin.waits and (unsaid := sorted(set(implemented) - declared - set(KINDS))):
         notes.append(f"it implements {', '.join(unsaid)} too: say so in `hooks`, or its first calls are missed")
     if vain := sorted(declared - set(implemented)):
         notes.append(f"`hooks` names {', '.join(vain)}, which it does not implement")

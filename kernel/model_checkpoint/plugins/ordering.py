@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from model_checkpoint.plugins.discovery import FoundPlugin
 from model_checkpoint.plugins.manifest import Manifest
 from model_checkpoint.plugins.policy import PluginState, Refusal
-from model_checkpoint.plugins.requirements import normalized, parse
+from model_checkpoint.plugins.requirements import normalized
 from model_checkpoint.plugins.resolution import Candidate, resolve
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -38,7 +38,7 @@ def ordered(found: Iterable[FoundPlugin], refused: Mapping[str, Refusal]) -> tup
     wrong |= {name: verdict.reason for name, verdict in resolution.refused.items()}
     verdicts = Verdicts(
         {name: Refusal(PluginState.REFUSED, reason) for name, reason in wrong.items()},
-        {name: _needs(by_name[name], [by_name[other] for other in resolution.order]) for name in resolution.order},
+        resolution.needs,
         {name: tuple(resolution.notes.get(name, ())) for name in resolution.order},
     )
     return resolution.order, verdicts
@@ -65,21 +65,6 @@ def _candidate(plugin: FoundPlugin, all_found: Iterable[FoundPlugin]) -> Candida
         after=(*manifest.after, *after),
         conflicts=manifest.conflicts,
     )
-
-
-def _needs(plugin: FoundPlugin, loaded: Iterable[FoundPlugin]) -> tuple[str, ...]:
-    """Return which of the loaded plugins meet what a plugin requires."""
-    others = [other for other in loaded if other is not plugin]
-    needs = []
-    for wanted in map(parse, plugin.manifest.requires if plugin.manifest else ()):
-        if wanted.is_capability:
-            own = plugin.manifest.provides if plugin.manifest else ()
-            met = [] if wanted.name in own else [o for o in others if o.manifest and wanted.name in o.manifest.provides]
-        else:
-            met = [other for other in others if normalized(other.name) == normalized(wanted.name)]
-            met.sort(key=lambda other: other.name != wanted.name)
-        needs += [other.name for other in met[:1]]
-    return tuple(dict.fromkeys(needs))
 
 
 def _required_distributions(plugin: FoundPlugin, others: Iterable[FoundPlugin]) -> list[tuple[str, str]]:

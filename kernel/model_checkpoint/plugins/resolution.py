@@ -80,6 +80,8 @@ class Resolution:
     order: tuple[str, ...]
     refused: dict[str, Verdict]
     notes: dict[str, tuple[str, ...]]
+    needs: dict[str, tuple[str, ...]]
+    """For those in `order`: who meets what they require."""
 
 
 def resolve(
@@ -99,8 +101,16 @@ def resolve(
     known = Candidates(candidates, refused_before, distributions)
     loaded = known.space.first_sound_set()
     refusals = _Refusals(known, loaded)
-    order, notes = _ordered(known, loaded, refusals)
-    return Resolution(order, dict(sorted(refusals.verdicts.items())), notes)
+    needs = {
+        name: {option for _, options in known.wanted[name] for option in options if option in loaded} for name in loaded
+    }
+    order, notes = _ordered(known, needs, refusals)
+    return Resolution(
+        order,
+        dict(sorted(refusals.verdicts.items())),
+        notes,
+        {name: tuple(sorted(needs[name], key=order.index)) for name in order},
+    )
 
 
 class _Refusals:
@@ -193,12 +203,10 @@ class _Refusals:
 
 
 def _ordered(
-    known: Candidates, loaded: set[str], refusals: _Refusals
+    known: Candidates, needs: Mapping[str, set[str]], refusals: _Refusals
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Return the order of loading, and what those that are loaded go without."""
-    before = {
-        name: {option for _, options in known.wanted[name] for option in options if option in loaded} for name in loaded
-    }
+    """Return the order of loading those that have `needs`, and what they go without."""
+    loaded, before = needs.keys(), {name: set(others) for name, others in needs.items()}
     notes: dict[str, list[str]] = {name: [] for name in loaded}
 
     def soften(name: str, texts: Iterable[str], *, optional: bool) -> None:

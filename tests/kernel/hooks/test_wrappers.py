@@ -105,3 +105,24 @@ def test_a_wrapper_sees_a_veto_and_an_old_style_one_its_result(hooks: HookManage
 
     assert hooks.fire(HookEvent.BEFORE_CHECKPOINT_LOAD).results == ("forced",)
     assert seen == ["no", ["yes"]]
+
+
+def test_a_wrapper_may_watch_the_calls_of_other_plugins_and_never_its_own(hooks: HookManager) -> None:
+    seen: list[str] = []
+
+    class Watches:
+        @hookimpl(wrapper=True)
+        def before_plugin_execute(self, context: object) -> object:
+            seen.append(context.plugin)  # type: ignore[attr-defined]
+            return (yield)
+
+        @hookimpl
+        def on_run_end(self) -> None:
+            seen.append("own")
+
+    hooks.register(Watches(), "watches")
+    hooks.register_hook("other", lambda context: None, [HookEvent.ON_RUN_END])
+    told = errors_told(hooks)
+    hooks.fire(HookEvent.ON_RUN_END)
+    assert seen == ["own", "other"]
+    assert told == []

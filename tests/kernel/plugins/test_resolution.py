@@ -85,7 +85,7 @@ def test_without_any_wish_plugins_are_loaded_by_name() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    assert resolve([]) == Resolution((), {}, {})
+    assert resolve([]) == Resolution((), {}, {}, {})
 
 
 def test_a_plugin_is_loaded_after_all_that_it_requires() -> None:
