@@ -150,6 +150,20 @@ class NumbersWhatComesBackAnew(Whole):
         return replace(found, sequence=record.sequence)
 
 
+class CountsItsOwnWritesOnly(Whole):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.writes = 0
+
+    def version(self):
+        return self.writes
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("ensure_experiment", "create_run", "commit_checkpoint", "mark"):
+            self.writes += 1
+        return super().__getattr__(name)
+
+
 BROKEN: dict[int, Callable[[str], RecordStore]] = {
     1: RoundsIntegers,
     2: NamesRunsAtRandom,
@@ -165,4 +179,5 @@ BROKEN: dict[int, Callable[[str], RecordStore]] = {
     12: BelongsToOneThread,
     13: NeverTakesAMarkBack,
     14: NumbersWhatComesBackAnew,
+    15: CountsItsOwnWritesOnly,
 }

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         RecordStoreDescriptor,
         RunRecord,
         RunStatus,
+        Versioned,
     )
     from model_checkpoint.contracts.state import JSON, Buffer, CheckpointPayload
     from model_checkpoint.contracts.storage import (
@@ -87,6 +88,7 @@ __all__ = [
     "TensorView",
     "TypedLeaf",
     "VerifyReport",
+    "Versioned",
     "WriteReceipt",
     "WriteTensors",
 ]
@@ -94,7 +96,7 @@ __all__ = [
 _NAMES = {
     "state": "JSON Buffer CheckpointPayload",
     "records": "BestFlag CheckpointRecord EventRecord ExperimentRecord MetricPoint RecordStore RecordStoreDescriptor"
-    " RunRecord RunStatus",
+    " RunRecord RunStatus Versioned",
     "storage": "DEPTHS CanUndo CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities"
     " StoredCheckpoint StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",

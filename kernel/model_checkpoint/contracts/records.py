@@ -22,6 +22,7 @@ The rules, numbered as ``model_checkpoint.testing.RecordStoreTests`` tests them:
 13. The last ``mark`` of a kind and name holds, and is part of the checkpoint's record; None takes it back.
 14. ``restore_checkpoint`` writes a row with its own number, and its run, in one transaction; a run's generation never
     goes back.
+15. A store that has ``version()`` (`Versioned`) gives another value after every write, whoever makes it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from model_checkpoint.contracts.marks import Mark
 from model_checkpoint.contracts.state import JSON
@@ -276,6 +277,14 @@ class RecordStore(Protocol):
 
     def close(self) -> None:
         """Release connections. Closing twice is allowed."""
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """What a record store has beside `RecordStore` whose answers the kernel may keep in memory (rule 15)."""
+
+    def version(self) -> object:
+        """Return a value, cheaply, that differs from all earlier ones after any write by anybody; None: ask always."""
 
 
 @dataclass(frozen=True, slots=True)

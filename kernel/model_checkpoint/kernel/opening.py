@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from model_checkpoint.checkpoint.refs import FileRefs
 from model_checkpoint.checkpoint.services import Services
 from model_checkpoint.checkpoint.unrecorded import warn_of_unrecorded
+from model_checkpoint.contracts import Versioned
 from model_checkpoint.errors import ConfigurationError, KernelError, UnknownSchemeError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.kernel.adapters import AdapterSet
 from model_checkpoint.kernel.backends import BackendSet
+from model_checkpoint.kernel.record_cache import CachedRecords
 from model_checkpoint.kernel.records import HookedRecords
 from model_checkpoint.plugins import (
     KERNEL_API,
@@ -117,7 +119,8 @@ def _open_records(provided: Provided, config: KernelConfig) -> RecordStore:
     descriptor = provided.schemes.get(config.database.scheme)
     if descriptor is None:
         raise UnknownSchemeError(config.database.scheme, provided.schemes.names())
-    return descriptor.open(config.database.url)
+    store = descriptor.open(config.database.url)
+    return cast("RecordStore", CachedRecords(store)) if isinstance(store, Versioned) else store
 
 
 def _checked_directory(path: Path) -> Path:

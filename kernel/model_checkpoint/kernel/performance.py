@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def performance_report(kernel: Kernel) -> dict[str, JSON]:
-    """Return ``operations`` (this process's saves, loads and checks), ``hooks`` and ``store``; plain JSON.
+    """Return ``operations`` (this process's saves, loads and checks), ``hooks``, ``cache`` and ``store``; plain JSON.
 
     Durations in seconds, sizes in bytes.
     """
@@ -31,6 +31,7 @@ def performance_report(kernel: Kernel) -> dict[str, JSON]:
         }
         for line in kernel.hooks.stats()
     ]
+    report["cache"] = dict(kernel.records.cache_counts())
     run = kernel.active_run
     records = kernel.records.list_checkpoints(run_id=run.id if run else None)
     report["store"] = {

@@ -66,6 +66,11 @@ class HookedRecords:
     def url(self) -> str:
         return self._store.url
 
+    def cache_counts(self) -> dict[str, int]:
+        """Return how many answers came from memory (``hits``) and from the store (``misses``)."""
+        counts = getattr(self._store, "counts", None)
+        return counts() if counts else {"hits": 0, "misses": 0}
+
     def ensure_experiment(self, name: str, *, tags: Mapping[str, str] | None = None) -> ExperimentRecord:
         return self._write("experiments", "ensure", [name], lambda: self._store.ensure_experiment(name, tags=tags))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from model_checkpoint.contracts import BestFlag, Mark, RecordStore, RunStatus
+from model_checkpoint.contracts import BestFlag, Mark, RecordStore, RunStatus, Versioned
 from model_checkpoint.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
@@ -136,3 +137,30 @@ class MarkTests:
         assert generation(store, run) == 1
         assert store.get_run("another") is None
         assert store.get_checkpoint("c9") is None
+
+    @rule(15)
+    def test_the_version_is_another_one_after_every_write(
+        self, store: RecordStore, url: str, open_store: Callable[[str], RecordStore]
+    ) -> None:
+        if not isinstance(store, Versioned) or store.version() is None:
+            pytest.skip("its answers are not kept in memory")
+        seen = [store.version()]
+
+        def is_new() -> bool:
+            seen.append(store.version())
+            return seen[-1] not in seen[:-1] and store.version() == seen[-1]
+
+        run = new_run(store)
+        assert is_new()
+        commit(store, run, "c1")
+        assert is_new()
+        store.mark(Mark("c1", "pin"))
+        assert is_new()
+        other = open_store(url)
+        try:
+            other.mark_damaged("c1", "gone")
+            assert is_new()
+            other.delete_checkpoint("c1")
+            assert is_new()
+        finally:
+            other.close()

@@ -25,6 +25,7 @@ from model_checkpoint.contracts import (
 )
 from model_checkpoint.database import best as ranking
 from model_checkpoint.database import checkpoints, marks, runs, series
+from model_checkpoint.database.sqlite_version import WriteCounter
 from model_checkpoint.database.values import checked_tags
 from model_checkpoint.errors import ConfigurationError, RecordStoreError
 
@@ -36,11 +37,13 @@ class SqlRecordStore:
     """A ``RecordStore`` (`model_checkpoint.contracts.records`) on any database that the schema suits.
 
     `typed` turns an error of SQLAlchemy or of the driver into one of ours, whose message carries neither SQL nor a
-    password.
+    password. `writes` tells whether anybody has written.
     """
 
-    def __init__(self, engine: Engine, typed: Callable[[Exception], Exception]) -> None:
-        self._engine, self._typed = engine, typed
+    def __init__(
+        self, engine: Engine, typed: Callable[[Exception], Exception], writes: WriteCounter | None = None
+    ) -> None:
+        self._engine, self._typed, self._writes = engine, typed, writes
         self._writer = engine.execution_options(**{WRITES: True})
         self._closed = False
         # What goes wrong while a connection is being prepared comes as the driver raised it.
@@ -49,6 +52,9 @@ class SqlRecordStore:
     @property
     def url(self) -> str:
         return self._engine.url.render_as_string(hide_password=True)
+
+    def version(self) -> object:
+        return self._writes.version() if self._writes else None
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
@@ -238,6 +244,8 @@ class SqlRecordStore:
     def close(self) -> None:
         self._closed = True
         self._engine.dispose()
+        if self._writes is not None:
+            self._writes.close()
 
 
 def _check_limit(limit: int | None) -> None:

@@ -23,6 +23,7 @@ from model_checkpoint.contracts import RecordStore
 from model_checkpoint.database.forking import forget_after_fork
 from model_checkpoint.database.sql_store import WRITES, SqlRecordStore
 from model_checkpoint.database.sqlite_errors import BUSY, driver_error, primary_code, typed_by
+from model_checkpoint.database.sqlite_version import WriteCounter
 from model_checkpoint.database.versions import bring_up_to_date
 from model_checkpoint.errors import ConfigurationError, RecordStoreError
 
@@ -38,7 +39,8 @@ def open_store(url: str) -> RecordStore:
     timeout_s = _timeout_s(location)
     in_memory = location.database in (None, "", ":memory:")
     where = ":memory:" if in_memory else str(location.database)
-    if not in_memory and not where.startswith("file:"):
+    is_file = not in_memory and not where.startswith("file:")
+    if is_file:
         path = Path(where).expanduser().absolute()  # a later chdir must not lead to another database
         if path.is_dir():
             raise ConfigurationError(
@@ -55,7 +57,7 @@ def open_store(url: str) -> RecordStore:
             _choose_journal(engine, where, timeout_s)
             forget_after_fork(engine)
         bring_up_to_date(engine, where)
-        if not in_memory and not where.startswith("file:"):
+        if is_file:
             _watch_identity(engine, where)
     except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
@@ -63,7 +65,7 @@ def open_store(url: str) -> RecordStore:
     except BaseException:
         engine.dispose()
         raise
-    return SqlRecordStore(engine, typed)
+    return SqlRecordStore(engine, typed, WriteCounter(where) if is_file else None)
 
 
 def _parsed(url: str) -> URL:
