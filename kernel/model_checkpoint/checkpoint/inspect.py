@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class StoreReport:
     unrecorded: tuple[str, ...]
     """Ids that are stored and not recorded: `Kernel.rebuild` records them. A save or a deletion that takes longer than
     the whole look is here or in `missing` too."""
+    unavailable: Mapping[str, int]
+    """By storage backend that no usable plugin provides: how many recorded checkpoints could not be looked at."""
 
     @property
     def ok(self) -> bool:
@@ -105,13 +108,21 @@ def diff(services: Services, first: CheckpointRecord, second: CheckpointRecord) 
     )
 
 
-def check_store(services: Services, backends: Iterable[str], depth: str, subset: str | None) -> StoreReport:
+def check_store(
+    services: Services, backends: Iterable[str], usable: Collection[str], depth: str, subset: str | None
+) -> StoreReport:
     """Verify every stored checkpoint, or the part `subset` of them, and compare storage with the records.
 
-    `subset` is ``2/7``: the second of seven parts, which together are everything; an id is always in the same one.
+    `usable` are the storage backends that there are; what others hold cannot be looked at. `subset` is ``2/7``: the
+    second of seven parts, which together are everything; an id is always in the same one.
     """
     part, parts = _subset(subset)
+    unavailable: Counter[str] = Counter()
     recorded, stored = _recorded(services), _stored(services, backends)
+    for checkpoint_id, record in list(recorded.items()):
+        if record.backend not in usable:
+            unavailable[record.backend] += 1
+            del recorded[checkpoint_id]
     chosen = sorted(each for each in stored & recorded.keys() if zlib.crc32(each.encode()) % parts == part)
     reports: list[VerifyReport] = []
     gone = recorded.keys() - stored
@@ -127,6 +138,7 @@ def check_store(services: Services, backends: Iterable[str], depth: str, subset:
         damaged={report.checkpoint_id: report.bad_parts for report in reports if not report.ok},
         missing=tuple(sorted(gone & recorded_now - stored_now)),
         unrecorded=tuple(sorted((stored - recorded.keys()) & stored_now - recorded_now)),
+        unavailable=dict(sorted(unavailable.items())),
     )
 
 

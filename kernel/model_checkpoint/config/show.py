@@ -28,7 +28,7 @@ def show(loaded: Loaded) -> list[Row]:
             value = getattr(value, part)
         values.append((key, value, declared.applies))
     values.append((("environment",), loaded.config.environment, "restart"))
-    values += [(key, value, "live") for key, value in sorted(leaves(loaded.config.plugins, (PLUGINS,)))]
+    values += [(key, value, "as its plugin says") for key, value in sorted(leaves(loaded.config.plugins, (PLUGINS,)))]
     return [
         Row(dotted(key), _text(presentable(key, value)), *loaded.origins.get(dotted(key), ("", "")), applies)
         for key, value, applies in values

@@ -111,6 +111,7 @@ class ConfigSwap:
                 self._changing = False
             if nothing_new:
                 return False
+            _tell(keys, waiting, origin)
             self._fire(
                 HookEvent.AFTER_CONFIG_UPDATE,
                 old=old,
@@ -168,6 +169,14 @@ class ConfigSwap:
                 " anew, or start again without it"
                 for path in lost
             )
+
+
+def _tell(keys: tuple[str, ...], waiting: tuple[str, ...], origin: str) -> None:
+    """Say what was taken over, by its keys: values may be secrets."""
+    if taken := [key for key in keys if key not in waiting]:
+        log.info("settings taken over (%s): %s", origin, ", ".join(taken))
+    if waiting:
+        log.warning("settings that count from the next start (%s): %s", origin, ", ".join(waiting))
 
 
 def _in_force(old: KernelConfig, wanted: KernelConfig) -> tuple[KernelConfig, tuple[str, ...], tuple[str, ...]]:

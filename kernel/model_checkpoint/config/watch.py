@@ -65,6 +65,8 @@ class ConfigWatcher:
         from watchdog.observers import Observer
 
         self._process = os.getpid()
+        if (theirs := logging.getLogger("watchdog")).level == logging.NOTSET:
+            theirs.setLevel(logging.WARNING)  # at DEBUG it has a line for each of SQLite's writes beside the files
         self._observer = Observer()
         self._seen = self._seen or combined(digests_of(self._paths))
         try:

@@ -40,6 +40,10 @@ class BackendSet:
             raise UnknownBackendError(name, self._descriptors.names())
         return found
 
+    def names(self) -> list[str]:
+        """Return the names of all backends that can be had."""
+        return self._descriptors.names()
+
     def opened(self) -> list[str]:
         """Return the names of the backends that are open."""
         return list(self._open)

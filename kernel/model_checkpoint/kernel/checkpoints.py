@@ -289,7 +289,8 @@ class CheckpointOperations:
     def check_store(self, *, depth: str = "full", subset: str | None = None) -> StoreReport:
         """Verify every stored checkpoint, or a part such as ``2/7`` of them, and compare storage with the records."""
         self._settle()
-        return check_store(self.services, self.backends.stored(), checked_depth(depth, "depth"), subset)
+        stored, usable = self.backends.stored(), self.backends.names()
+        return check_store(self.services, stored, usable, checked_depth(depth, "depth"), subset)
 
     def store_info(self) -> list[StoreInfo]:
         """Return for each storage backend how many checkpoints it holds, their bytes, and what they take on disk."""

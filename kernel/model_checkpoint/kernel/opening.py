@@ -138,7 +138,8 @@ def announce(kernel: Kernel) -> None:
         kernel_version=_own_version(),
         kernel_api=KERNEL_API,
     )
-    warn_of_unrecorded(kernel.services, kernel.backends.stored())
+    if ":memory:" not in kernel.records.url:
+        warn_of_unrecorded(kernel.services, kernel.backends.stored())
     if not kernel.config.quiet:
         root, backend = kernel.config.storage.checkpoint_dir, kernel.backends.default
         print(f"records {kernel.records.url}, checkpoints {root} ({backend})", file=sys.stderr)

@@ -23,6 +23,7 @@ from model_checkpoint.config import (
     load,
     show,
 )
+from model_checkpoint.config.keys import dotted
 from model_checkpoint.errors import ConfigurationError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.plugins import PluginState
@@ -81,8 +82,18 @@ def plugin_section(kernel: Kernel, plugin: Plugin, schema: type | None) -> objec
 
 
 def _section(config: KernelConfig, plugin: Plugin, schema: type | None) -> object:
-    raw = config.plugins.get(plugin.section, {})
-    return check_section(schema, raw, f"[plugins.{plugin.section}]") if schema else raw
+    raw = _written(config, plugin) or {}
+    return check_section(schema, raw, dotted(("plugins", plugin.section))) if schema else raw
+
+
+def _in_a_variable(section: str) -> str:
+    """Return how a section is called that only variables set: ``MCE_PLUGINS__BEST_NEWS__FILE`` of ``best-news``."""
+    return section.replace("-", "_").lower()
+
+
+def _written(config: KernelConfig, plugin: Plugin) -> Mapping[str, object] | None:
+    own = config.plugins.get(plugin.section)
+    return own if own is not None else config.plugins.get(_in_a_variable(plugin.section))
 
 
 def participants(kernel: Kernel) -> Iterable[Participant]:
@@ -127,15 +138,19 @@ class PluginPart:
 
     def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
         """Hand the plugin its old and its new section, where they differ."""
-        if old.plugins.get(self.plugin.section) == new.plugins.get(self.plugin.section):
+        if _written(old, self.plugin) == _written(new, self.plugin):
             return
         if self.plugin.state is not PluginState.ACTIVE:
             return
         before, after = (_section(config, self.plugin, self._schema()) for config in (old, new))
         reconfigure = getattr(self.plugin.obj, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(before, after)
-            self.plugin.config = after
+        if reconfigure is None:
+            _log.warning(
+                "[plugins.%s] counts from the next start: its plugin takes over no change", self.plugin.section
+            )
+            return
+        reconfigure(before, after)
+        self.plugin.config = after
 
     def _schema(self) -> type | None:
         schema = getattr(self.plugin.obj, "Config", None)
@@ -152,7 +167,8 @@ class ConfigFollower:
     def of(cls, kernel: Kernel, sources: ConfigSources) -> ConfigFollower | None:
         """Watch the files that a kernel's settings came from; None where there is none, or nobody wants it."""
         loaded: Loaded = kernel.settings.loaded
-        unknown = sorted(set(loaded.config.plugins) - {plugin.section for plugin in kernel.plugins.known()})
+        sections = {plugin.section for plugin in kernel.plugins.known()}
+        unknown = sorted(set(loaded.config.plugins) - sections - {_in_a_variable(each) for each in sections})
         if unknown:
             _log.warning("the settings have sections for plugins that are not installed: %s", ", ".join(unknown))
         if not loaded.files or not loaded.config.watch_config:

@@ -20,7 +20,7 @@ from model_checkpoint.errors import KernelError, OperationVetoed, PluginConflict
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.plugins.activation import Plugin, bring_up, start, take_down
 from model_checkpoint.plugins.discovery import FoundPlugin
-from model_checkpoint.plugins.policy import PluginState, Policy, refusals
+from model_checkpoint.plugins.policy import PluginState, Policy, in_passing, refusals
 from model_checkpoint.plugins.registry import Provided
 from model_checkpoint.plugins.states import PluginStates
 from model_checkpoint.plugins.turn import Turn
@@ -142,6 +142,8 @@ class PluginSet:
         order, verdicts = ordered(candidates, refused)
         for name, refusal in {**refused, **verdicts.refused}.items():
             self._refuse(new[name], refusal.state, refusal.reason)
+            if not refusal.is_wanted:
+                _log.warning("plugin %s is not loaded: %s", name, refusal.reason)
         for name in order:
             plugin = self._plugins.pop(name)  # in the order of loading from here on
             self._plugins[name] = plugin
@@ -300,14 +302,17 @@ class PluginSet:
         self._states.disable(name, reason)
         self._refuse(plugin, PluginState.DISABLED, disabled_sentence(name, reason))
 
-    def enable(self, name: str) -> PluginInfo:
+    def enable(self, name: str) -> PluginInfo | None:
         """Let a disabled plugin load again, now and later, and switch its quarantined hooks on again.
 
-        Raises ``PluginError``, ``RecordStoreDamagedError``.
+        One that is not installed any more is forgotten, and None returned. Raises ``PluginError``,
+        ``RecordStoreDamagedError``.
         """
         with self._turn.taken():
+            was_disabled = self._states.enable(name)
+            if was_disabled and name not in self._plugins:
+                return None
             plugin = self._known(name)
-            self._states.enable(name)
             self._hooks.enable(name)
             if plugin.state in (PluginState.DISABLED, PluginState.DEACTIVATED, PluginState.FAILED):
                 self._register(plugin)
@@ -319,6 +324,10 @@ class PluginSet:
         """Tell that all plugins go, the last one first, while each can still hear it."""
         for plugin in reversed(self.active()):
             self._tell_unload(plugin, "the kernel closes", self._hooks.hooks_of(plugin.name))
+
+    def left_disabled(self) -> dict[str, str]:
+        """Return the plugins that are kept disabled and not installed, each with the reason that was given."""
+        return {name: why for name, why in self._states.disabled().items() if name not in self._plugins}
 
     def close(self) -> None:
         """Unwind what the plugins opened, the last one first. What was counted of their hooks stays."""
@@ -347,6 +356,8 @@ class PluginSet:
         plugin.cause = failure
         sentence = str(failure) if isinstance(failure, PluginError) else f"{type(failure).__name__}: {failure}"
         self._refuse(plugin, PluginState.FAILED, sentence)
+        if plugin.origin != "script":  # that one is raised
+            _log.warning("plugin %s cannot be used, and nothing of it is called: %s", plugin.name, sentence)
         self._tell(plugin, "load", failure)
 
     def _refuse(self, plugin: Plugin, state: PluginState, reason: str) -> None:
@@ -355,7 +366,7 @@ class PluginSet:
             self._hooks.wait_no_longer(plugin.name)
             for capability in plugin.promised:
                 if place := self.provided.table_of(capability):
-                    place[0].lacks(place[1], plugin.name, reason)
+                    place[0].lacks(place[1], plugin.name, in_passing(state, reason))
         plugin.state, plugin.reason = state, reason
 
     def _tell(self, plugin: Plugin, hook: str, failure: BaseException) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from model_checkpoint.plugins.discovery import FoundPlugin
 from model_checkpoint.plugins.manifest import Manifest
-from model_checkpoint.plugins.policy import PluginState, Refusal
+from model_checkpoint.plugins.policy import PluginState, Refusal, in_passing
 from model_checkpoint.plugins.requirements import normalized
 from model_checkpoint.plugins.resolution import Candidate, resolve
 
@@ -32,7 +32,7 @@ def ordered(found: Iterable[FoundPlugin], refused: Mapping[str, Refusal]) -> tup
     """
     by_name = {plugin.name: plugin for plugin in found}
     outdated = {name: why for name, plugin in by_name.items() if (why := _outdated(plugin, by_name.values()))}
-    before = outdated | {name: _in_passing(refusal) for name, refusal in refused.items()}
+    before = outdated | {name: in_passing(refusal.state, refusal.reason) for name, refusal in refused.items()}
     resolution = resolve([_candidate(plugin, by_name.values()) for plugin in by_name.values()], before)
     wrong = {name: why for name, why in outdated.items() if name not in refused}
     wrong |= {name: verdict.reason for name, verdict in resolution.refused.items()}
@@ -42,12 +42,6 @@ def ordered(found: Iterable[FoundPlugin], refused: Mapping[str, Refusal]) -> tup
         {name: tuple(resolution.notes.get(name, ())) for name in resolution.order},
     )
     return resolution.order, verdicts
-
-
-def _in_passing(refusal: Refusal) -> str:
-    """Say it as part of a sentence about somebody else: ``needs s3, which ...``."""
-    stated = refusal.reason.startswith(f"{refusal.state} ")
-    return f"is {refusal.reason}" if stated else f"is {refusal.state}: {refusal.reason}"
 
 
 def _candidate(plugin: FoundPlugin, all_found: Iterable[FoundPlugin]) -> Candidate:

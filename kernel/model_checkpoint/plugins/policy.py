@@ -53,6 +53,15 @@ class Refusal(NamedTuple):
 
     state: PluginState
     reason: str
+    is_wanted: bool = False
+    """Whether somebody chose it, so that it needs no mention in the log."""
+
+
+def in_passing(state: PluginState, reason: str) -> str:
+    """Say why a plugin is not there as part of a sentence about somebody else: ``needs s3, which ...``."""
+    if reason.startswith(f"{state} "):
+        return f"is {reason}"
+    return f"cannot be used: {reason}" if state is PluginState.FAILED else f"is {state}: {reason}"
 
 
 def refusals(found: Iterable[FoundPlugin], policy: Policy) -> dict[str, Refusal]:
@@ -63,15 +72,16 @@ def refusals(found: Iterable[FoundPlugin], policy: Policy) -> dict[str, Refusal]
 
 def _refusal(plugin: FoundPlugin, policy: Policy) -> Refusal | None:
     if policy.safe_mode == "none" or (policy.safe_mode == "builtin" and not plugin.is_builtin):
-        return Refusal(PluginState.REFUSED, f"safe mode is {policy.safe_mode!r}: unset MCE_SAFE_MODE to load it")
+        return Refusal(PluginState.REFUSED, f"safe mode is {policy.safe_mode!r}: unset MCE_SAFE_MODE to load it", True)
     if plugin.problem:
         return Refusal(PluginState.REFUSED, plugin.problem)
     if plugin.name in policy.disabled:
-        return Refusal(PluginState.DISABLED, policy.disabled[plugin.name])
+        return Refusal(PluginState.DISABLED, policy.disabled[plugin.name], is_wanted=True)
     if policy.trust == "listed" and not plugin.is_builtin and plugin.name not in policy.trusted:
         return Refusal(
             PluginState.REFUSED,
             f"plugin_trust is 'listed' and trusted_plugins does not name it: add {plugin.name!r} there to load it",
+            is_wanted=True,
         )
     for distribution, specifier, why in policy.blocked:
         if plugin.distribution == distribution and _matches(plugin.version, specifier):

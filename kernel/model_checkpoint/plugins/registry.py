@@ -81,7 +81,7 @@ class Registry(Generic[T]):
         self._expected[name] = (plugin, activate)
 
     def lacks(self, name: str, plugin: str, why: str) -> None:
-        """Say why nobody gets `name`, which `plugin` would provide, unless another plugin provides it."""
+        """Say why nobody gets `name`, unless another plugin than `plugin` provides it: ``is disabled ...``."""
         if self.holder(name) in (None, plugin):
             self._expected.pop(name, None)
             self._entries.pop(name, None)
@@ -103,9 +103,7 @@ class Registry(Generic[T]):
             expected[1]()
             entry = self._entries.get(name)
         if entry is None and (lack := self._lacking.get(name)):
-            raise PluginLoadError(
-                f"the {self.kind} {name!r} comes from the plugin {lack[0]!r}, which cannot be used: {lack[1]}"
-            )
+            raise PluginLoadError(f"the {self.kind} {name!r} comes from the plugin {lack[0]!r}, which {lack[1]}")
         return entry[0] if entry else None
 
     def holder(self, name: str) -> str | None:

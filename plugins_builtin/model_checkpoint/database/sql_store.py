@@ -51,7 +51,7 @@ class SqlRecordStore:
 
     @property
     def url(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
+        return self._engine.url.render_as_string(hide_password=True).replace("%3Amemory%3A", ":memory:")
 
     def version(self) -> object:
         return self._writes.version() if self._writes else None

@@ -87,3 +87,13 @@ def test_one_that_is_deleted_while_it_is_verified_is_not_found(
     with pytest.raises(CheckpointNotFoundError):
         kernel.verify(ids[1])
     assert failures == []
+
+
+def test_what_a_backend_holds_that_is_not_available_is_neither_lost_nor_damaged(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/e.db"
+    with Kernel.open(url, storage_backend="safetensors", quiet=True) as kernel:
+        kernel.save({"w": 1})
+    with Kernel.open(url, plugins=["sqlite", "vault", "metrics"], quiet=True) as kernel:
+        report = kernel.check_store()
+        assert (report.missing, report.damaged, report.unavailable) == ((), {}, {"safetensors": 1})
+        assert report.ok

@@ -15,7 +15,7 @@ def test_every_setting_has_a_row_with_its_layer_and_when_a_change_applies(folder
     rows = {row.key: row[1:] for row in show(folder.load({"MCE_QUIET": "1", "MCE_ENV": "development"}))}
     assert rows["storage.verify"] == ("full", "project", str(project), "next operation")
     assert rows["quiet"] == ("true", "environment", "MCE_QUIET", "restart")
-    assert rows["plugins.s3.bucket"] == ("x", "project", str(project), "live")
+    assert rows["plugins.s3.bucket"] == ("x", "project", str(project), "as its plugin says")
     assert rows["hooks.strict"] == ("false", "default", "", "next operation")
     assert rows["environment"] == ("development", "environment", "MCE_ENV", "restart")
     assert {"database.url", "storage.checkpoint_dir", "safe_mode", "watch_config"} <= rows.keys()

@@ -19,7 +19,8 @@ BUILTIN = plugin("vault", "model-checkpoint-engine")
 
 
 def verdict(found: FoundPlugin, policy: Policy) -> tuple[str, str]:
-    return refusals([found], policy).get(found.name, ("admitted", ""))
+    refusal = refusals([found], policy).get(found.name)
+    return (refusal.state, refusal.reason) if refusal else ("admitted", "")
 
 
 def test_by_default_everybody_is_admitted() -> None:

@@ -88,3 +88,10 @@ def test_a_script_that_fails_shows_its_own_traceback_alone(run_mce, script) -> N
     assert "runpy" not in trace
     assert "tracing.py" not in trace
     assert "reason=ValueError: the script itself" in trace  # its run did not finish
+
+
+def test_a_trace_in_a_file_is_whole_where_a_script_leaves_its_kernel_open(run_mce, script) -> None:
+    result = run_mce("hooks", "trace", "-o", "trace.txt", script)
+
+    assert "closed file" not in result.stderr
+    assert "on_run_end" in Path("trace.txt").read_text()

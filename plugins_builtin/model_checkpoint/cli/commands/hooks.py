@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from pathlib import Path
 from typing import IO
@@ -126,10 +127,20 @@ def trace(
             line = f"{at_s:10.4f}    {told['hook']}  {told['outcome']}  {_ms(told['duration_s'])}"
         else:
             line = f"{at_s:10.4f}  {event}  " + " ".join(f"{name}={value}" for name, value in told.items())
-        click.echo(readable(line.rstrip()), file=output or sys.stderr)
+        click.echo(readable(line.rstrip()), file=out or sys.stderr)
 
+    out = _kept_open(output)
     Kernel.register_everywhere(Timeline(tell, events))
     context.exit(run_script(script, arguments))
+
+
+def _kept_open(output: IO[str] | None) -> IO[str] | None:
+    """Return `output` as a file that click does not close: a script's kernels may close at exit, long after it."""
+    if output is None:
+        return None
+    kept = open(os.dup(output.fileno()), "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    atexit.register(kept.close)  # registered before a kernel is opened, so called after it has closed
+    return kept
 
 
 def _ms(duration_s: object) -> str:

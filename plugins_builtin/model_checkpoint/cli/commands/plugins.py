@@ -75,8 +75,12 @@ def info(name: str, as_json: bool) -> None:
 def enable(context: click.Context, name: str, as_json: bool) -> None:
     """Let the plugin NAME load again, now and later."""
     with Kernel.prepare() as kernel:
-        _known(kernel, name)
+        if name not in kernel.plugins.left_disabled():
+            _known(kernel, name)
         found = kernel.plugins.enable(name)
+    if found is None:
+        say(f"{name} is not installed; it is no longer kept disabled")
+        context.exit(Exit.OK)
     usable = found.state in USABLE
     if as_json:
         print_json(found)
