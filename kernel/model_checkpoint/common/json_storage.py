@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class AtomicJSONStorage(Storage):
     def read(self) -> dict[str, dict[str, Any]] | None:
         """Return the document, or None where there is none."""
         try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):  # a named pipe would be waited for
+                raise RecordStoreDamagedError(f"{self.path} is no file; move it away to start afresh")
             text = self.path.read_text("utf-8")
         except FileNotFoundError:
             return None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from model_checkpoint.config.keys import PLUGINS, Key, Setting, Settings, dotted, known, leaves, nearest, top_level
+from model_checkpoint.config.keys import PLUGINS, Key, Setting, Settings, dotted, known, leaves, meant
 from model_checkpoint.config.masks import shown
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -31,6 +31,8 @@ def checked(found: Iterable[tuple[Key, Setting]], problems: list[str]) -> Settin
                     f"{each.label(key)}={shown(key, each.value)} is no section: settings of a plugin stand below"
                     f" [{dotted((PLUGINS, *(key[1:] or ('NAME',))))}]"
                 )
+            elif any(part.lower().startswith("dynaconf") for part in key[2:]):  # it would obey and drop it
+                problems.append(f"{each.label(key)}: names that begin with 'dynaconf' are taken: choose another one")
             else:
                 fit[key] = each
         elif key not in known():
@@ -51,9 +53,9 @@ def _unknown(key: Key) -> str:
         return f"is a section: write its settings below [{key[0]}]"
     if key[:1] in known():
         return f"is not known: {key[0]} is a setting, no section"
-    if key[0] in sections:
-        return f"is not known{nearest(dotted(key), (dotted(each) for each in known() if each[0] == key[0]))}"
-    return f"is not known{nearest(key[0], top_level())}"
+    if key[-1:] in known():
+        return f"is not known: {key[-1]!r} stands at the top of the file, above every section"
+    return f"is not known{meant(key)}"
 
 
 def _value(key: Key, each: Setting) -> object:
@@ -69,6 +71,8 @@ def _value(key: Key, each: Setting) -> object:
         value = tuple(value)
     if not isinstance(value, Path) and type(value) is not declared.kind:
         value = _by_pydantic(declared.kind, value, strict=each.layer != "environment")
+    if isinstance(value, float) and not 0 <= value <= 1e6:  # not NaN either
+        raise Unfit("does not fit: give seconds from 0 to 1000000")
     if declared.choices and value not in declared.choices:
         raise Unfit(f"is not known: use {', '.join(map(repr, declared.choices))}")
     return value
@@ -116,7 +120,7 @@ def split(text: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     try:
         parts = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
         raise Unfit(f"begins like a list in JSON and is none: {error}") from None
     if not all(isinstance(part, str) for part in parts):
         raise Unfit('holds more than strings: write ["a", "b"], or a,b')

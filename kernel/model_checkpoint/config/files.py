@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from model_checkpoint.common.toml_text import DEEPEST_KEY, line_of_deep_key
 from model_checkpoint.config.check import checked, settings_of
 from model_checkpoint.config.keys import Setting, Settings, leaves, top_level
 
@@ -125,7 +126,10 @@ def parsed(data: bytes) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        if number := line_of_deep_key(text):
+            raise Unreadable(f"is nested too deeply: line {number} has a key of more than {DEEPEST_KEY} parts")
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Unreadable(f"is not UTF-8: line {line} holds the byte 0x{data[error.start]:02x}") from None
@@ -133,6 +137,8 @@ def parsed(data: bytes) -> dict[str, Any]:
         end = f"at the end, line {len(data.splitlines())}"
         why = str(error).replace("at end of document", end)
         raise Unreadable(f"is not TOML, or written only in half: {why}") from None
+    except Unreadable:
+        raise
     except (RecursionError, ValueError) as error:  # thousands of nested brackets; numbers of thousands of digits
         raise Unreadable(f"is not TOML that can be read: {error}") from None
 

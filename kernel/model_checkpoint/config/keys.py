@@ -110,6 +110,26 @@ def overlaid(lower: Settings, upper: Settings) -> Settings:
     return kept | upper
 
 
+def meant(key: Key) -> str:
+    """Return the end of a sentence about an unknown key: the setting that it may have meant, or what there is.
+
+    >>> meant(("storge", "backend")), meant(("plugin", "s3", "bucket"))
+    ("; did you mean 'storage.backend'?", "; did you mean 'plugins.s3.bucket'?")
+    """
+    from difflib import get_close_matches
+
+    name, sections = key[-1], {each[0] for each in known() if len(each) > 1}
+    above = get_close_matches(key[0], [*sections, PLUGINS], n=1) if len(key) > 1 else []
+    if above == [PLUGINS]:
+        return f"; did you mean {dotted((PLUGINS, *key[1:]))!r}?"
+    beside = {each[1]: each for each in known() if len(each) > 1 and [each[0]] == above}
+    near = [beside[each] for each in get_close_matches(name, beside, n=1)]
+    near += [each for each in known() if each[-1] == name]  # it is right but for its section
+    if near:
+        return f"; did you mean {dotted(near[0])!r}?"
+    return nearest(dotted(key), map(dotted, beside.values())) if key[0] in sections else nearest(key[0], top_level())
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown name: what it may have meant, or what there is."""
     from difflib import get_close_matches

@@ -55,6 +55,15 @@ def load(sources: ConfigSources) -> Loaded:
 
     Without a file, neither dynaconf nor a parser is imported; pydantic only where a value does not fit at sight.
     """
+    try:
+        return _load(sources)
+    except RecursionError:
+        raise ConfigProblems(
+            ["the settings are nested too deeply: no file or variable needs hundreds of levels"]
+        ) from None
+
+
+def _load(sources: ConfigSources) -> Loaded:
     problems: list[str] = []
     warnings: list[str] = []
     settings, enforced, digests = _from_files(sources, problems)
@@ -131,6 +140,8 @@ def _from_files(sources: ConfigSources, problems: list[str]) -> tuple[Settings, 
 def _given(changes: Mapping[str, object], layer: str) -> list[tuple[Key, Setting]]:
     found: list[tuple[Key, Setting]] = []
     for name, value in changes.items():
+        if not isinstance(name, str) or not undotted(name):
+            raise ConfigProblems([f"{name!r} is no key of a setting: write it like 'storage.verify'"])
         below = leaves(value, undotted(name)) if isinstance(value, Mapping) and value else [(undotted(name), value)]
         found += [(key, Setting(each, layer, name)) for key, each in below]
     return found
@@ -157,7 +168,7 @@ def _built(
     environment = sources.environment.lower() if sources else plain.environment
     config: KernelConfig = replace(plain, **made, **top, plugins=_sections(plugins), environment=environment)
     directory = sections.get(_DIRECTORY[0], {}).get(_DIRECTORY[1]) or _beside(config.database.url)
-    storage = replace(config.storage, checkpoint_dir=cwd / directory.expanduser())
+    storage = replace(config.storage, checkpoint_dir=cwd / _expanded(directory))
     origins = dict.fromkeys((dotted(key) for key in known()), ("default", ""))
     origins |= {dotted(key): (each.layer, each.where) for key, each in settings.items() if each.layer}
     if sources and sources.environ.get("MCE_ENV"):
@@ -167,13 +178,25 @@ def _built(
     return replace(config, storage=storage), MappingProxyType(origins)
 
 
+def _expanded(directory: Path) -> Path:
+    try:
+        return directory.expanduser()
+    except RuntimeError:
+        raise ConfigProblems(
+            [f"storage.checkpoint_dir={str(directory)!r} names the home of a user whom nobody knows"]
+        ) from None
+
+
 def _sections(plugins: dict[str, Any]) -> Mapping[str, Mapping[str, object]]:
     return cast("Mapping[str, Mapping[str, object]]", Section(plugins))
 
 
 def _plant(table: dict[str, Any], key: Key, value: object) -> None:
     for part in key[:-1]:
-        table = table.setdefault(part, {})
+        below = table.get(part)
+        if not isinstance(below, dict):
+            below = table[part] = {}
+        table = below
     table[key[-1]] = value
 
 

@@ -29,5 +29,8 @@ def presentable(key: Key, value: object) -> object:
 
 def shown(key: Key, value: object) -> str:
     """Return `value` as text for a reader, masked."""
-    text = repr(presentable(key, value))
+    try:
+        text = repr(presentable(key, value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        text = f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= 200 else f"{text[:197]}..."

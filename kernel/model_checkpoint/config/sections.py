@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_origin, get_type_hints
 
+from model_checkpoint.common.secrets import MASK
 from model_checkpoint.config.check import Unfit, describe, split
 from model_checkpoint.config.keys import dotted, nearest, undotted
 from model_checkpoint.config.masks import shown
@@ -33,7 +34,8 @@ def check_section(schema: type, raw: Mapping[str, object], where: str) -> object
     except ValidationError as error:
         for each in error.errors():
             key = (*path, *(str(part) for part in each["loc"]))
-            found = "" if each["type"] == "missing" else f"={shown(key, each['input'])}"
+            is_secret = each["type"] == "secret"
+            found = "" if each["type"] == "missing" else f"={repr(MASK) if is_secret else shown(key, each['input'])}"
             if each["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
                 problems.append(f"{dotted(key)}{found}: {describe({**each, 'loc': ()})}")
     except (PydanticUserError, NameError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from model_checkpoint.common.secrets import MASK, is_reference
 from model_checkpoint.config.keys import PLUGINS, dotted, known, leaves
 from model_checkpoint.config.load import Loaded
 from model_checkpoint.config.masks import presentable
@@ -30,9 +31,19 @@ def show(loaded: Loaded) -> list[Row]:
     values.append((("environment",), loaded.config.environment, "restart"))
     values += [(key, value, "as its plugin says") for key, value in sorted(leaves(loaded.config.plugins, (PLUGINS,)))]
     return [
-        Row(dotted(key), _text(presentable(key, value)), *loaded.origins.get(dotted(key), ("", "")), applies)
+        Row(dotted(key), _shown(key, value, origin[0]), *origin, applies)
         for key, value, applies in values
+        for origin in [loaded.origins.get(dotted(key), ("", ""))]
     ]
+
+
+def _shown(key: tuple[str, ...], value: object, layer: str) -> str:
+    if layer == "secrets" and key[0] == PLUGINS:  # whatever it is called, somebody put it there
+        return value if isinstance(value, str) and is_reference(value) else MASK
+    try:
+        return _text(presentable(key, value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
 
 
 def _text(value: object) -> str:

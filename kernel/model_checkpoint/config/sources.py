@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model_checkpoint.errors import ConfigurationError
+
 APPLICATION = "model-checkpoint-engine"
 FILE, SECRETS, ENFORCED = "mce.toml", ".secrets.toml", "enforced.toml"
 
@@ -38,16 +40,22 @@ class ConfigSources:
 
         The project's file is `config_file`, else ``$MCE_CONFIG``, else ``mce.toml`` in `cwd`; its secrets lie beside.
         """
-        from platformdirs import site_config_path, user_config_path
+        from platformdirs import site_config_path
 
-        here = cwd or Path.cwd()
+        try:
+            here = cwd or Path.cwd()
+        except FileNotFoundError:
+            raise ConfigurationError("the working directory is gone: change to one that exists") from None
         asked = config_file or environ.get("MCE_CONFIG")
-        project = here / Path(asked or FILE).expanduser()
+        try:
+            project = here / Path(asked or FILE).expanduser()
+        except (RuntimeError, TypeError) as error:
+            raise ConfigurationError(f"the file of settings {asked!r} is no path: {error}") from None
         machine = site_config_path(APPLICATION, appauthor=False)
         return cls(
             files=(
                 ("machine", machine / FILE),
-                ("user", user_config_path(APPLICATION, appauthor=False) / FILE),
+                *(("user", folder / FILE) for folder in _user_folder()),
                 ("project", project),
                 ("secrets", project.parent / SECRETS),
                 ("enforced", _enforced_folder(machine) / ENFORCED),
@@ -58,6 +66,16 @@ class ConfigSources:
             required=(project,) if asked else (),
             cwd=here,
         )
+
+
+def _user_folder() -> list[Path]:
+    """Return the user's folder; none where the user has no home, as in a container with a made-up uid."""
+    from platformdirs import user_config_path
+
+    try:
+        return [user_config_path(APPLICATION, appauthor=False)]
+    except RuntimeError:
+        return []
 
 
 def _enforced_folder(machine: Path) -> Path:

@@ -130,7 +130,7 @@ class ConfigSwap:
                 each.check(new)
             except ConfigProblems as error:
                 problems += error.problems
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 problems.append(f"{each.name} refuses it: {type(error).__name__}: {error}")
         if problems:
             self._refuse(ConfigProblems(problems), origin)
@@ -138,8 +138,10 @@ class ConfigSwap:
         for each in participants:
             try:
                 each.reconfigure(old, new)
-            except Exception as error:
+            except BaseException as error:  # SystemExit and Ctrl-C too: nobody may be left half-way
                 self._put_back(done, old, new)
+                if not isinstance(error, Exception | SystemExit):
+                    raise
                 problem = f"{each.name} could not take it over: {type(error).__name__}: {error}"
                 self._refuse(ConfigProblems([problem]), origin, error)
             done.append(each)
@@ -148,7 +150,7 @@ class ConfigSwap:
         for each in reversed(done):
             try:
                 each.reconfigure(new, old)
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("%s could not go back to generation %d", each.name, old.generation)
 
     def _refuse(self, error: ConfigurationError, origin: str, cause: BaseException | None = None) -> NoReturn:

@@ -2,7 +2,8 @@
 
 from model_checkpoint.plugins.activation import Plugin
 from model_checkpoint.plugins.discovery import FoundPlugin, discover
-from model_checkpoint.plugins.lifecycle import PluginInfo, PluginSet, disabled_sentence, label_of
+from model_checkpoint.plugins.info import PluginInfo, disabled_sentence, label_of
+from model_checkpoint.plugins.lifecycle import PluginSet
 from model_checkpoint.plugins.policy import KERNEL_API, PluginState, Policy
 from model_checkpoint.plugins.registry import Provided, Registry
 from model_checkpoint.plugins.states import PluginStates

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, cast
 
 from model_checkpoint import contracts
 from model_checkpoint.errors import HookRegistrationError, MissingExtraError, PluginLoadError
+from model_checkpoint.hooks.guard import PASSING
 from model_checkpoint.plugins.discovery import OWN_DISTRIBUTION, FoundPlugin
 from model_checkpoint.plugins.policy import PluginState
 from model_checkpoint.plugins.registry import KINDS, Provided
+from model_checkpoint.plugins.requirements import CAPABILITY_NAME
 
 if TYPE_CHECKING:
     from model_checkpoint.hooks import HookManager
     from model_checkpoint.plugins.manifest import Manifest
 
+MOST = 1_000
+"""Descriptors of one hook of one plugin."""
 DESCRIPTORS = {
     "register_storage_backends": "StorageBackendDescriptor",
     "register_record_stores": "RecordStoreDescriptor",
@@ -113,7 +117,9 @@ def take_down(plugin: Plugin, hooks: HookManager, provided: Provided) -> BaseExc
     failure: BaseException | None = None
     try:
         plugin.exits.close()
-    except (Exception, SystemExit) as error:
+    except PASSING:
+        raise
+    except BaseException as error:
         failure = error
     plugin.exits = ExitStack()
     for table in provided.tables().values():
@@ -160,10 +166,23 @@ def _enter(name: str, hooks: HookManager, kernel: object, provided: Provided, im
     for hook, table in provided.tables().items():
         if hook not in implemented:
             continue
-        for item in cast("Iterable[object]", hooks.call_one(name, hook, kernel=kernel) or ()):
-            _check(hook, item)
-            for key in getattr(item, "schemes", None) or (getattr(item, "name", ""),):
+        for number, item in enumerate(cast("Iterable[object]", hooks.call_one(name, hook, kernel=kernel) or ())):
+            if number == MOST:
+                raise PluginLoadError(f"its {hook} returned more than {MOST} descriptors")
+            for key in _names(hook, item):
                 table.add(key, item, name)
+
+
+def _names(hook: str, item: object) -> tuple[str, ...]:
+    """Return what a descriptor is entered under. Raises ``PluginLoadError`` where that is no name."""
+    _check(hook, item)
+    schemes = getattr(item, "schemes", None)
+    names = schemes if isinstance(schemes, tuple | list) and schemes else (getattr(item, "name", None),)
+    for each in (schemes,) if isinstance(schemes, str) else names:
+        if not isinstance(each, str) or not CAPABILITY_NAME.fullmatch(each):
+            shown = repr(each)[:80]
+            raise PluginLoadError(f"its {hook} returned a {type(item).__name__} called {shown}: that is no name")
+    return (schemes,) if isinstance(schemes, str) else tuple(names)
 
 
 def _check(hook: str, item: object) -> None:

@@ -6,6 +6,7 @@ The built-ins are declared in our own ``pyproject.toml`` and come through the sa
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ def _manifests(package: str) -> tuple[dict[str, Manifest], dict[str, str]]:
     bad: dict[str, str] = {}
     for folder in _folders_of(package):
         path = Path(folder, MANIFEST)
-        if not path.exists():
+        if not os.path.lexists(path):  # False too where the folder may not be looked into
             continue
         from model_checkpoint.plugins.manifest import read_manifests
 

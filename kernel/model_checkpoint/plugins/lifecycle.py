@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.errors import KernelError, OperationVetoed, PluginConflictError, PluginError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
+from model_checkpoint.hooks.guard import PASSING
 from model_checkpoint.plugins.activation import Plugin, bring_up, start, take_down
 from model_checkpoint.plugins.discovery import FoundPlugin
+from model_checkpoint.plugins.info import PluginInfo, disabled_sentence, label_of, said
 from model_checkpoint.plugins.policy import PluginState, Policy, in_passing, refusals
 from model_checkpoint.plugins.registry import Provided
 from model_checkpoint.plugins.states import PluginStates
@@ -28,31 +32,6 @@ from model_checkpoint.plugins.turn import Turn
 _log = logging.getLogger("model_checkpoint")
 DEFAULT_LIMIT_S = 30.0
 Section = Callable[[Plugin, type | None], object]
-
-
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """One line of ``kernel.plugins.list()``."""
-
-    name: str
-    version: str
-    distribution: str
-    origin: str
-    """``builtin``, ``installed`` or ``script``."""
-    state: PluginState
-    provides: tuple[str, ...] = ()
-    """Such as ``storage:pytorch``."""
-    error: str = ""
-    """Why it is not active, in a sentence."""
-    summary: str = ""
-    hooks: tuple[str, ...] = ()
-    """The hooks that it implements, or says that it will."""
-    requires: tuple[str, ...] = ()
-    target: str = ""
-    """What its entry point names."""
-    has_manifest: bool = False
-    notes: tuple[str, ...] = ()
-    """What is odd about it and stops nothing."""
 
 
 class PluginSet:
@@ -218,12 +197,12 @@ class PluginSet:
             self._timed(plugin, lambda: self._come_up(plugin))
         except OperationVetoed as veto:
             self._refuse(plugin, PluginState.DISABLED, veto.reason)
-        except (Exception, SystemExit) as failure:
-            self._fail(plugin, failure)
-        except BaseException:  # Ctrl-C: it did not come up, and may be tried again
+        except PASSING:  # Ctrl-C: it did not come up, and may be tried again
             take_down(plugin, self._hooks, self.provided)
             self._register(plugin)
             raise
+        except BaseException as failure:  # also what a library calls a panic
+            self._fail(plugin, failure)
         else:
             plugin.state, plugin.reason = PluginState.ACTIVE, ""
             hooks = self._hooks.hooks_of(plugin.name)
@@ -244,7 +223,15 @@ class PluginSet:
         if plugin.origin != "installed" or not self.limit_s:
             call()
         else:
-            self._turn.within(self.limit_s, plugin.name, call, lambda: take_down(plugin, self._hooks, self.provided))
+            exits = plugin.exits
+            self._turn.within(self.limit_s, plugin.name, call, lambda: self._abandoned(plugin, exits))
+
+    def _abandoned(self, plugin: Plugin, exits: ExitStack) -> None:
+        """Take down what came up too late: what it opened too, but nothing of a later attempt."""
+        with contextlib.suppress(Exception, SystemExit):
+            exits.close()
+        if plugin.state is not PluginState.ACTIVE:
+            take_down(plugin, self._hooks, self.provided)
 
     def start_all(self) -> None:
         """Start what is active, now that the kernel can be worked with; later ones start as they come up."""
@@ -254,7 +241,9 @@ class PluginSet:
                 if not plugin.is_started:
                     try:
                         self._timed(plugin, lambda plugin=plugin: start(plugin, self._kernel))  # type: ignore[misc]
-                    except (Exception, SystemExit) as failure:
+                    except PASSING:
+                        raise
+                    except BaseException as failure:
                         self._fail(plugin, failure)
                         if plugin.origin == "script":
                             raise PluginLoadError(
@@ -313,6 +302,8 @@ class PluginSet:
             if was_disabled and name not in self._plugins:
                 return None
             plugin = self._known(name)
+            if plugin is not self._plugins.get(plugin.name):
+                raise PluginError(f"{name!r} cannot be enabled: {plugin.reason}")
             self._hooks.enable(name)
             if plugin.state in (PluginState.DISABLED, PluginState.DEACTIVATED, PluginState.FAILED):
                 self._register(plugin)
@@ -335,9 +326,11 @@ class PluginSet:
             for plugin in reversed(self.active()):
                 plugin.state, plugin.reason = PluginState.DEACTIVATED, "the kernel closes"
                 try:
-                    plugin.exits.close()
-                except (Exception, SystemExit) as failure:
-                    _log.warning("plugin %s did not end in order: %s: %s", plugin.name, type(failure).__name__, failure)
+                    self._timed(plugin, plugin.exits.close)
+                except PASSING:
+                    raise
+                except BaseException as failure:
+                    _log.warning("plugin %s did not end in order: %s", plugin.name, said(failure))
 
     def _unload(self, plugin: Plugin, state: PluginState, reason: str) -> None:
         was_active, hooks = plugin.state is PluginState.ACTIVE, self._hooks.hooks_of(plugin.name)
@@ -354,7 +347,7 @@ class PluginSet:
 
     def _fail(self, plugin: Plugin, failure: BaseException) -> None:
         plugin.cause = failure
-        sentence = str(failure) if isinstance(failure, PluginError) else f"{type(failure).__name__}: {failure}"
+        sentence = str(failure) if isinstance(failure, PluginError) else said(failure)
         self._refuse(plugin, PluginState.FAILED, sentence)
         if plugin.origin != "script":  # that one is raised
             _log.warning("plugin %s cannot be used, and nothing of it is called: %s", plugin.name, sentence)
@@ -386,17 +379,6 @@ class PluginSet:
             )
             raise PluginError(f"no plugin is called {name!r}{hint}")
         return plugin
-
-
-def label_of(plugin: object) -> str:
-    """Return the name that an object is known by as a plugin."""
-    own = getattr(plugin, "name", None)
-    return own if isinstance(own, str) and own else getattr(plugin, "__name__", type(plugin).__name__)
-
-
-def disabled_sentence(name: str, reason: str) -> str:
-    """Return what is said of a plugin that a user disabled."""
-    return f"disabled by the user{f' ({reason})' if reason else ''}: mce plugins enable {name}"
 
 
 def _owner(plugin: Plugin | None) -> str:

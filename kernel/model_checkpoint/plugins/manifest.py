@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_checkpoint.common.toml_text import DEEPEST_KEY, line_of_deep_key
 from model_checkpoint.errors import ManifestError
 from model_checkpoint.plugins.requirements import (
     NAME,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 20
 """Bytes of a manifest."""
-_DEEPEST_KEY = 32
-"""Parts of a dotted key: the parser of the standard library takes time in the square of them."""
 _KINDS_OF_VALUE = {
     str: "a string",
     bool: "a boolean",
@@ -108,9 +107,8 @@ def _document(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError(f"{path}: line {line} is not UTF-8: save the file as UTF-8") from error
-    for number, line_of_text in enumerate(text.splitlines(), 1):
-        if line_of_text.partition("=")[0].count(".") >= _DEEPEST_KEY:
-            raise ManifestError(f"{path}: line {number} has a key of more than {_DEEPEST_KEY} parts")
+    if number := line_of_deep_key(text):
+        raise ManifestError(f"{path}: line {number} has a key of more than {DEEPEST_KEY} parts")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of many thousand digits

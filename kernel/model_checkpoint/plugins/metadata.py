@@ -68,6 +68,8 @@ def entry_points(group: str) -> list[RawEntryPoint]:
             continue
         headers = folder.headers()
         distribution, version = _header(headers, "Name"), _header(headers, "Version")
+        if distribution and folder.name and normalized(distribution) != folder.name:
+            distribution = folder.name  # METADATA may claim to be anybody, us too; the folder is what pip goes by
         for name, value in _lines_of(text, group):
             found.setdefault(
                 (name, value, distribution, version),

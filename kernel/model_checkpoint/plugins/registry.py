@@ -89,9 +89,9 @@ class Registry(Generic[T]):
 
     def remove_plugin(self, plugin: str) -> None:
         """Take out everything that `plugin` entered or was expected to enter."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry[1] != plugin}
-        self._expected = {name: entry for name, entry in self._expected.items() if entry[0] != plugin}
-        self._lacking = {name: entry for name, entry in self._lacking.items() if entry[0] != plugin}
+        self._entries = {name: entry for name, entry in list(self._entries.items()) if entry[1] != plugin}
+        self._expected = {name: entry for name, entry in list(self._expected.items()) if entry[0] != plugin}
+        self._lacking = {name: entry for name, entry in list(self._lacking.items()) if entry[0] != plugin}
 
     def get(self, name: str) -> T | None:
         """Return what is entered under `name`, activating its plugin if it waits, or None.
@@ -117,7 +117,7 @@ class Registry(Generic[T]):
 
     def of_plugin(self, plugin: str) -> list[str]:
         """Return the names that `plugin` entered, as ``kind:name``."""
-        return [f"{self.kind}:{name}" for name, (_, owner) in self._entries.items() if owner == plugin]
+        return [f"{self.kind}:{name}" for name, (_, owner) in list(self._entries.items()) if owner == plugin]
 
     def __iter__(self) -> Iterator[T]:
         for _, activate in list(self._expected.values()):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_CAPABILITY = re.compile(r"[a-z][a-z0-9_-]*:[A-Za-z0-9_][A-Za-z0-9._+/-]*")
+CAPABILITY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+/-]{0,200}")
+_CAPABILITY = re.compile(rf"[a-z][a-z0-9_-]*:{CAPABILITY_NAME.pattern}")
 _PLUGIN = re.compile(rf"({NAME.pattern})\s*([<>=!~].*)?")
 _RUNS = re.compile(r"[-_.]+")
 LONGEST = 500

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model_checkpoint.errors import RecordStoreDamagedError
+from model_checkpoint.errors import ConfigurationError, KernelError, RecordStoreDamagedError
 
 _log = logging.getLogger("model_checkpoint")
 
 
-def states_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file: ``plugins.json`` in ``MCE_HOME``, else where the user's programs keep their state."""
-    if home := environ.get("MCE_HOME"):
-        return Path(home).expanduser() / "plugins.json"
+def states_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file: ``plugins.json`` in ``MCE_HOME``, else where the user's programs keep their state.
+
+    None for a user without a home, as in a container with a made-up uid.
+    """
     from platformdirs import user_state_path
 
-    return user_state_path("model-checkpoint-engine", appauthor=False) / "plugins.json"
+    home = environ.get("MCE_HOME")
+    try:
+        folder = Path(home).expanduser() if home else user_state_path("model-checkpoint-engine", appauthor=False)
+    except RuntimeError as error:
+        if home:
+            raise ConfigurationError(f"MCE_HOME={home!r} is no folder: {error}") from None
+        return None
+    return folder / "plugins.json"
+
+
+@contextlib.contextmanager
+def _kept(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KernelError(f"{path} cannot be written: {error}; set MCE_HOME to a folder of yours") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RecordStoreDamagedError(f"{path} holds no table of plugins: {error}; move it away") from error
 
 
 class PluginStates:
@@ -32,6 +51,8 @@ class PluginStates:
 
     def disabled(self) -> dict[str, str]:
         """Return the disabled plugins, each with the reason that was given."""
+        if self.path is None:
+            return {}
         try:
             if not self.path.exists():
                 return {}
@@ -43,8 +64,8 @@ class PluginStates:
         try:
             with LockedDocument(self.path).reading() as db:
                 rows = [dict(row) for row in db.all()]
-        except RecordStoreDamagedError as error:
-            _log.warning("no plugin counts as disabled: %s", error)
+        except (RecordStoreDamagedError, AttributeError, TypeError, ValueError) as error:  # JSON, and no table of rows
+            _log.warning("no plugin counts as disabled: %s: %s; move it away to start afresh", self.path, error)
             return {}
         return {
             str(row["plugin"]): str(row.get("reason", ""))
@@ -58,19 +79,21 @@ class PluginStates:
 
         from model_checkpoint.common.json_storage import LockedDocument
 
+        if self.path is None:
+            raise ConfigurationError("you have no home folder to keep that in: set MCE_HOME or HOME")
         at = datetime.now(UTC).isoformat(timespec="seconds")
         row = {"environment": self._environment, "plugin": plugin, "reason": reason, "at": at}
-        with LockedDocument(self.path).changing() as db:
+        with _kept(self.path), LockedDocument(self.path).changing() as db:
             db.upsert(row, (where("environment") == self._environment) & (where("plugin") == plugin))
 
     def enable(self, plugin: str) -> bool:
         """Let `plugin` load again; return whether it was disabled. Raises ``RecordStoreDamagedError``, OSError."""
-        if not self.path.exists():
+        if self.path is None or not self.path.exists():
             return False
         from tinydb import where
 
         from model_checkpoint.common.json_storage import LockedDocument
 
-        with LockedDocument(self.path).changing() as db:
+        with _kept(self.path), LockedDocument(self.path).changing() as db:
             gone = db.remove((where("environment") == self._environment) & (where("plugin") == plugin))
         return bool(gone)

@@ -82,8 +82,8 @@ class Turn:
                 part.holds = in_time
         if not in_time:
             raise PluginLoadError(
-                f"it has not come up within {limit_s:g} s and is left out: raise plugin_timeout_s, or look at what it"
-                f" does when it is imported, configured and started"
+                f"it was not done within {limit_s:g} s and is left out: raise plugin_timeout_s, or look at what it does"
+                f" when it is imported, configured, started and ended"
             )
         if failure:
             raise failure[0]

@@ -162,6 +162,9 @@ class CommandLine(click.Group):
             ctx.exit(Exit.NO_READER)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except OSError as error:  # a full disk, a folder that may not be looked into, a name that is too long
+            self._show_traceback(ctx)
+            raise Failure(f"it could not be done: {error}", Exit.FAILED) from error
         except Exception:
             traceback.print_exc()
             say("mce: this should not have happened; please report it with the lines above", err=True)
@@ -199,6 +202,8 @@ def command_line() -> CommandLine:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``mce`` and end the process with its exit status."""
+    if sys.stdout is None:  # closed by whoever called
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole process
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that this terminal has no letters for

@@ -18,7 +18,10 @@ class Notices(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record, unless the same was printed before."""
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except Exception:  # an argument whose text cannot be had
+            message = str(record.msg)
         if message not in self._told:
             self._told.add(message)
             say(f"mce: warning: {message}", err=True)

@@ -33,8 +33,27 @@ def test_the_table_of_the_environment_lies_over_the_default_one_key_by_key(folde
 
 def test_a_misspelt_section_is_not_taken_for_an_environment(folder) -> None:
     folder.write("project", '[storge]\nbackend = "memory"\n')
-    with pytest.raises(ConfigProblems, match=r"project file .*: storge\.backend is not known; did you mean 'storage'"):
+    with pytest.raises(ConfigProblems, match=r"project file .*: storge\.backend is not known; did you mean 'storage.backend'"):
         folder.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[storage]\nquiet = true\n", "storage.quiet is not known: 'quiet' stands at the top of the file"),
+        ("[database]\nbackend = 'x'\n", "database.backend is not known; did you mean 'storage.backend'?"),
+        ("verify = 'full'\n", "verify is not known; did you mean 'storage.verify'?"),
+        ("[storge]\nbakend = 'x'\n", "storge.bakend is not known; did you mean 'storage.backend'?"),
+        ("[plugin.s3]\nbucket = 'x'\n", "plugin.s3.bucket is not known; did you mean 'plugins.s3.bucket'?"),
+        ("[storage]\nzzz = 1\n", "storage.zzz is not known; known: storage.backend, "),
+        ("zzz = 1\n", "zzz is not known; known: "),
+    ],
+)
+def test_a_key_that_is_not_known_is_led_to_the_one_that_was_meant(folder, text: str, said: str) -> None:
+    folder.write("project", text)
+    with pytest.raises(ConfigProblems) as caught:
+        folder.load()
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["12345678", "true", "@none", "@int 3", "@format {env[HOME]}", "2026-11-23", "[1]"])

@@ -34,7 +34,10 @@ def test_no_secret_is_shown_whatever_it_stands_in(folder) -> None:
     text = f"{rows} {loaded!r} {loaded.config!r}"
     assert "LEAK" not in text
     assert "12345" not in text
-    assert (rows["plugins.s3.monkey"], rows["plugins.s3.referred_secret"]) == ("chita", "env:NAME")
+    assert (rows["plugins.s3.monkey"], rows["plugins.s3.referred_secret"]) == (
+        "***",
+        "env:NAME",
+    )  # in .secrets.toml all is
 
 
 def test_the_snapshot_is_a_value_that_can_be_hashed_copied_and_sent() -> None:

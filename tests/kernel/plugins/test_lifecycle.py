@@ -218,7 +218,7 @@ def test_one_that_hangs_is_left_out_and_the_rest_goes_on(install: Install, plugi
     load(plugins, "hang", "brick")
     info = plugins.get("hang")
     assert info is not None
-    assert (info.state, info.error[:42]) == (PluginState.FAILED, "it has not come up within 0.1 s and is lef")
+    assert (info.state, info.error[:43]) == (PluginState.FAILED, "it was not done within 0.1 s and is left ou")
     assert plugins.activate("brick").state is PluginState.ACTIVE
 
 
