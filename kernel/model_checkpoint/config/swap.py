@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -60,8 +61,10 @@ class ConfigSwap:
         """What was read last and accepted: settings that need a restart hold here already, and not in `current`."""
         self._reread, self._fire, self._participants = reread, fire, participants
         self._changes: dict[str, object] = {}
-        self._lock = threading.RLock()
+        self._lock, self._pid = threading.RLock(), os.getpid()
         self._changing = False
+        self.coming: KernelConfig | None = None
+        """The snapshot that is being taken over: a plugin that is activated meanwhile is configured with it."""
 
     def reload(self, origin: str = "script") -> bool:
         """Read everything anew and put it into force; return whether anything changed.
@@ -87,6 +90,8 @@ class ConfigSwap:
         return self._change(origin, lambda: changed(self.loaded, given), given)
 
     def _change(self, origin: str, read: Callable[[], Loaded], changes: Mapping[str, object]) -> bool:
+        if self._pid != os.getpid():  # forked, perhaps in the middle of a change that another thread made
+            self._lock, self._pid, self._changing, self.coming = threading.RLock(), os.getpid(), False, None
         with self._lock:
             if self._changing:
                 raise ConfigurationError(
@@ -103,12 +108,13 @@ class ConfigSwap:
                 nothing_new = not keys or loaded.config == self.loaded.config
                 if not nothing_new:
                     self._fire(HookEvent.BEFORE_CONFIG_UPDATE, old=old, new=new, changed_keys=keys, origin=origin)
+                    self.coming = new
                     self._reconfigure(old, new, origin)
                     self.current = new
                 self.loaded = loaded
                 self._changes = {**self._changes, **changes}
             finally:
-                self._changing = False
+                self._changing, self.coming = False, None
             if nothing_new:
                 return False
             _tell(keys, waiting, origin)

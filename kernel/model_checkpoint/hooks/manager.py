@@ -23,6 +23,7 @@ from model_checkpoint.hooks.order import arrange
 from model_checkpoint.hooks.ranks import TOGETHER, decide
 from model_checkpoint.hooks.record import Shell
 from model_checkpoint.hooks.specs import EVENTS, NAMESPACES, PROJECT
+from model_checkpoint.hooks.switchboard import Switchboard
 from model_checkpoint.hooks.timed import TimedCalls
 from model_checkpoint.hooks.waiting import PLACES, Waiting
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from model_checkpoint.contracts import RankGroup
     from model_checkpoint.hooks.coroutines import Coroutines
     from model_checkpoint.hooks.record import HookRecord
-    from model_checkpoint.hooks.stats import HookStats
 
 
 class FireReport(NamedTuple):
@@ -42,7 +42,7 @@ class FireReport(NamedTuple):
     """What hooks returned, None apart, in the order in which they were called."""
 
 
-class HookManager(pluggy.PluginManager):
+class HookManager(Switchboard):
     """Registers hooks and calls them. Safe to use from several threads.
 
     Args:
@@ -99,13 +99,20 @@ class HookManager(pluggy.PluginManager):
             self._waiting.forget(name)
             self._refresh()
 
-    def register(self, plugin: object, name: str | None = None) -> str:
+    def arrived(self, name: str) -> None:
+        """Wait for a plugin no longer; its place stays its own."""
+        with self._registry_lock:
+            self._waiting.drop(name)
+            self._refresh()
+
+    def register(self, plugin: object, name: str | None = None, *, arrived: bool = True) -> str:
         """Register the hooks of an object, class or module, and return its name; a name taken already is replaced.
 
+        One that has not `arrived` yet is still waited for by whoever calls its hooks from elsewhere.
         Raises ``HookRegistrationError`` or ``UnknownEventError``, with nothing changed.
         """
         label = name or self.get_canonical_name(plugin)
-        return self._add(plugin, label, found_in(plugin, label, self._arguments_of), script=False)
+        return self._add(plugin, label, found_in(plugin, label, self._arguments_of), script=False, arrived=arrived)
 
     def register_hook(
         self,
@@ -173,16 +180,21 @@ class HookManager(pluggy.PluginManager):
             self._refresh()
             return shell.plugin
 
-    def _add(self, plugin: object, name: str, found: list[Found], *, script: bool) -> str:
+    def _add(self, plugin: object, name: str, found: list[Found], *, script: bool, arrived: bool = True) -> str:
         with self._registry_lock:
             before = self._name2plugin.get(name)
+            if before is None and script and self._waiting.place_of(name) is not None:
+                raise HookRegistrationError(
+                    f"the name {name!r} belongs to a plugin that is not active yet: choose another one for this hook"
+                )
             if isinstance(before, Shell):
                 if before.script != script:
                     raise HookRegistrationError(
                         f"the name {name!r} belongs to a plugin: choose another one for this hook"
                     )
                 self.unregister(name=name)
-            self._waiting.drop(name)
+            if arrived:
+                self._waiting.drop(name)
             kept = self._waiting.place_of(name)
             shell = Shell(plugin, script)
             by_attribute: dict[str, HookRecord] = {}
@@ -241,7 +253,9 @@ class HookManager(pluggy.PluginManager):
         """Fire an event from a coroutine: async hooks run on the loop of whoever awaits this, in the usual order."""
         context = self._context(event, fields)
         self._waiting.ready(context.event)
-        if self.ranks is None and not any(record.is_async for record in self._records.get(context.event, {}).values()):
+        with self._registry_lock:
+            is_async = any(record.is_async for record in self._records.get(context.event, {}).values())
+        if self.ranks is None and not is_async:
             return self._call(context)
         from model_checkpoint.hooks.coroutines import on_callers_loop
 
@@ -340,52 +354,7 @@ class HookManager(pluggy.PluginManager):
             duration_s=duration_s,
         )
 
-    # Looking, switching, ending
-
-    def get_name(self, plugin: object) -> str | None:
-        """Return the name that `plugin` itself, no equal one, is registered under, or None."""
-        for name, shell in list(self._name2plugin.items()):
-            if isinstance(shell, Shell) and (shell is plugin or shell.plugin is plugin):
-                return name
-        return None
-
-    def hooks_of(self, name: str) -> tuple[str, ...]:
-        """Return the names of the hooks that a plugin implements, sorted."""
-        records = [record for known in self._records.values() for record in known.values()]
-        return tuple(sorted({record.hook for record in records if record.plugin == name}))
-
-    def stats(self) -> list[HookStats]:
-        """Return what was counted of every hook, in the order of registration."""
-        with self._registry_lock:
-            records = [record for known in self._records.values() for record in known.values()]
-        return [record.stats() for record in sorted(records, key=lambda record: record.order[2])]
-
-    def enable(self, name: str) -> int:
-        """Switch the hooks of a plugin on again, out of quarantine too; return how many."""
-        return self._switch(name, enabled=True)
-
-    def disable(self, name: str) -> int:
-        """Switch the hooks of a plugin off, until `enable`; return how many."""
-        return self._switch(name, enabled=False)
-
-    def _switch(self, name: str, *, enabled: bool) -> int:
-        with self._registry_lock:
-            switched = 0
-            for hook, known in self._records.items():
-                for record in known.values():
-                    if record.plugin == name and record.enabled != enabled:
-                        record.enabled, record.quarantined, switched = enabled, False, switched + 1
-                        record.tally.consecutive = record.tally.consecutive_timeouts = 0
-                arrange(getattr(self.hook, hook), known)
-            self._refresh()
-            return switched
-
-    def _switch_off(self, record: HookRecord) -> None:
-        with self._registry_lock:
-            record.enabled = False
-            if record.hook in self._records:
-                arrange(getattr(self.hook, record.hook), self._records[record.hook])
-            self._refresh()
+    # Ending
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait for BACKGROUND hooks, at most `timeout_s` seconds; return whether all are done."""

@@ -15,6 +15,8 @@ from types import TracebackType
 
 from model_checkpoint.errors import KernelError
 
+_LOOK_S = 0.1
+
 
 class _Turn:
     """One time that the lock is held."""
@@ -26,11 +28,14 @@ class Exclusive:
     """A lock that a thread may take again. Raises ``KernelError`` where waiting for it would never end.
 
     `barred` says that the calling thread may not have it: the one that finishes non-blocking saves, for which holders
-    of the lock wait.
+    of the lock wait. `waits_for_us` says that a thread, the one that holds the lock, waits for the caller.
     """
 
-    def __init__(self, barred: Callable[[], bool] = lambda: False) -> None:
-        self._barred = barred
+    def __init__(
+        self, barred: Callable[[], bool] = lambda: False, waits_for_us: Callable[[int], bool] = lambda thread: False
+    ) -> None:
+        self._barred, self._waits_for_us = barred, waits_for_us
+        self._holder = 0
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._turn: contextvars.ContextVar[_Turn | None] = contextvars.ContextVar("model_checkpoint_turn", default=None)
@@ -51,7 +56,13 @@ class Exclusive:
                     "a hook that runs on a thread of its own (async, or with a time limit) cannot save or end a run"
                     " while the operation that called it waits for it: use a plain hook, or priority=BACKGROUND"
                 )
-            self._lock.acquire()
+            while not self._lock.acquire(timeout=_LOOK_S):
+                if self._waits_for_us(self._holder):
+                    raise KernelError(
+                        "a plugin that comes up or goes cannot save, or begin or end a run, while another thread's save"
+                        " waits for it: do it later, in a hook"
+                    )
+        self._holder = threading.get_ident()
         turn = _Turn()
         self._taken.append((turn, self._turn.set(turn)))
 

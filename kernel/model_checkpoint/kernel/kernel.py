@@ -55,8 +55,8 @@ class Kernel(CheckpointOperations):
         self._session: RunSession | None = None
         self._plan: dict[str, Any] = {}
         self._saver = Saver()
-        self._lock = Exclusive(barred=lambda: self._saver.is_finishing)
-        self._closed = self._has_deleted = False
+        self._lock = Exclusive(lambda: self._saver.is_finishing, self.plugins.waits_for_us)
+        self._closed = self._closing = self._has_deleted = False
         self._follower: ConfigFollower | None = None
 
     @classmethod
@@ -108,7 +108,11 @@ class Kernel(CheckpointOperations):
             metric_modes=metric_modes,
             ranks=ranks,
         )
-        kernel._wire(fs or FsOps())
+        try:
+            kernel._wire(fs or FsOps())
+        except BaseException:
+            kernel.close()
+            raise
         return kernel
 
     @classmethod
@@ -133,7 +137,6 @@ class Kernel(CheckpointOperations):
         """
         kernel = cls(metric_modes=metric_modes, strict=strict)
         kernel.hooks.ranks = ranks
-        opening.add_objects(kernel.plugins, [*open_kernels.everywhere, *early])
         arguments = {
             "database.url": database_url,
             "storage.checkpoint_dir": checkpoint_dir,
@@ -141,11 +144,16 @@ class Kernel(CheckpointOperations):
             "hooks.strict": strict,
             "quiet": quiet,
         }
-        kernel.settings, kernel._sources = read_settings(kernel, arguments, config_file)
-        kernel.hooks.strict = kernel.config.hooks.strict
-        kernel.plugins.limit_s = kernel.config.plugin_timeout_s
-        kernel.plugins.load_found(opening.wanted_plugins(plugins), opening.policy_of(kernel.config))
-        opening.add_objects(kernel.plugins, register)
+        try:
+            opening.add_objects(kernel.plugins, [*open_kernels.everywhere, *early])
+            kernel.settings, kernel._sources = read_settings(kernel, arguments, config_file)
+            kernel.hooks.strict = kernel.config.hooks.strict
+            kernel.plugins.limit_s = kernel.config.plugin_timeout_s
+            kernel.plugins.load_found(opening.wanted_plugins(plugins), opening.policy_of(kernel.config))
+            opening.add_objects(kernel.plugins, register)
+        except BaseException:
+            kernel.close()  # early plugins have come up, and their hooks have threads
+            raise
         return kernel
 
     @staticmethod
@@ -159,14 +167,10 @@ class Kernel(CheckpointOperations):
         runs_root = self.config.storage.checkpoint_dir / "runs"
         self._starter = RunStarter(self.services, runs_root, fs, lambda: self._new_analyzer("metrics"))
         open_kernels.add(self)
-        try:
-            self.plugins.start_all()
-            self.plugins.require(self.config.required_plugins)
-            self._follower = ConfigFollower.of(self, self._sources)
-            opening.announce(self)
-        except BaseException:
-            self.close()
-            raise
+        self.plugins.start_all()
+        self.plugins.require(self.config.required_plugins)
+        self._follower = ConfigFollower.of(self, self._sources)
+        opening.announce(self)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("backends", "records", "services", "_starter"):
@@ -323,8 +327,9 @@ class Kernel(CheckpointOperations):
         self._saver.wait()
         self.hooks.flush(DRAIN_S)  # what they still log belongs to the run; before the lock, which they may want
         with contextlib.ExitStack() as ends, self._lock:  # each of the ends comes about, whatever fails before it
-            if self._closed:
+            if self._closed or self._closing:  # the latter: a hook on the end of the run closes it, too
                 return
+            self._closing = True
             ends.callback(self._saver.raise_failure)
             ends.callback(self._saver.close)
             ends.callback(open_kernels.print_failed_hooks, self.hooks)

@@ -77,7 +77,7 @@ def plugin_section(kernel: Kernel, plugin: Plugin, schema: type | None) -> objec
 
     Early plugins come before the settings: theirs is empty.
     """
-    config = kernel.config if "settings" in vars(kernel) else KernelConfig()
+    config = kernel.settings.coming or kernel.config if "settings" in vars(kernel) else KernelConfig()
     return _section(config, plugin, schema)
 
 
@@ -100,7 +100,11 @@ def participants(kernel: Kernel) -> Iterable[Participant]:
     """Return who has a say in a change of the settings: the kernel itself, then its active plugins in their order."""
     if "backends" in vars(kernel):
         yield KernelPart(kernel)
-    yield from (PluginPart(plugin) for plugin in kernel.plugins.active() if plugin.origin != "script" or plugin.config)
+    yield from (
+        PluginPart(plugin)
+        for plugin in kernel.plugins.active()
+        if plugin.origin != "script" or plugin.config or hasattr(plugin.obj, "reconfigure")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ DESCRIPTORS = {
 """What the registration hooks return whose kind has a contract; the others return anything that has a name."""
 
 
+class TakenDownError(PluginLoadError):
+    """It was taken down while it came up: by itself, by a hook, or because it was late."""
+
+
 @dataclass(slots=True, eq=False)
 class Plugin:
     """One plugin of one kernel, as it stands now."""
@@ -56,6 +60,8 @@ class Plugin:
     cause: BaseException | None = None
     is_started: bool = False
     is_coming_up: bool = False
+    attempt: object = None
+    """Stands for the time that it comes up or is up; another one, or None, once it was taken down."""
 
     @property
     def name(self) -> str:
@@ -94,37 +100,52 @@ def bring_up(
 
     Raises whatever goes wrong; then `take_down` removes what is left.
     """
-    plugin.obj = _loaded(plugin)
-    schema = getattr(plugin.obj, "Config", None)
-    plugin.config = section(plugin, schema if isinstance(schema, type) else None)
-    call_optional(plugin.obj, "configure", {"config": plugin.config})
-    hooks.register(plugin.obj, name=plugin.name)
+    attempt, obj = plugin.attempt, _loaded(plugin)
+    _go_on(plugin, attempt)
+    plugin.obj = obj
+    schema = getattr(obj, "Config", None)
+    config = section(plugin, schema if isinstance(schema, type) else None)
+    call_optional(obj, "configure", {"config": config})
+    _go_on(plugin, attempt)
+    plugin.config = config
+    hooks.register(obj, name=plugin.name, arrived=False)
     implemented = hooks.hooks_of(plugin.name)
     if plugin.origin == "script" and not implemented:
-        raise HookRegistrationError(f"{plugin.obj!r} has no hooks: mark its functions with @hookimpl")
+        raise HookRegistrationError(f"{obj!r} has no hooks: mark its functions with @hookimpl")
     _enter(plugin.name, hooks, kernel, provided, implemented)
     _compare_with_manifest(plugin, provided, implemented)
 
 
 def start(plugin: Plugin, kernel: object) -> None:
     """Let a plugin begin its work."""
-    call_optional(plugin.obj, "start", {"kernel": kernel, "exits": plugin.exits})
+    attempt, exits = plugin.attempt, plugin.exits
+    call_optional(plugin.obj, "start", {"kernel": kernel, "exits": exits})
+    try:
+        _go_on(plugin, attempt)
+    except TakenDownError:
+        exits.close()
+        raise
     plugin.is_started = True
+
+
+def _go_on(plugin: Plugin, attempt: object) -> None:
+    if plugin.attempt is not attempt or attempt is None:
+        raise TakenDownError("it was taken down while it came up")
 
 
 def take_down(plugin: Plugin, hooks: HookManager, provided: Provided) -> BaseException | None:
     """Unwind what a plugin opened and take out its hooks and entries; return what went wrong on the way."""
     failure: BaseException | None = None
+    exits, plugin.exits, plugin.attempt = plugin.exits, ExitStack(), None
     try:
-        plugin.exits.close()
+        exits.close()
     except PASSING:
         raise
     except BaseException as error:
         failure = error
-    plugin.exits = ExitStack()
     for table in provided.tables().values():
         table.remove_plugin(plugin.name)
-    if plugin.obj is not None and hooks.get_name(plugin.obj) == plugin.name:  # else the name is somebody else's
+    if plugin.obj is not None and hooks.is_registered_as(plugin.obj, plugin.name):  # else the name is somebody else's
         hooks.unregister(name=plugin.name)
     plugin.obj = plugin.config = None
     plugin.is_started = False

@@ -11,17 +11,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import asdict
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.errors import KernelError, OperationVetoed, PluginConflictError, PluginError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.hooks.guard import PASSING
-from model_checkpoint.plugins.activation import Plugin, bring_up, start, take_down
+from model_checkpoint.plugins.activation import Plugin, TakenDownError, bring_up, start, take_down
 from model_checkpoint.plugins.discovery import FoundPlugin
 from model_checkpoint.plugins.info import PluginInfo, disabled_sentence, label_of, said
 from model_checkpoint.plugins.policy import PluginState, Policy, in_passing, refusals
@@ -56,12 +54,16 @@ class PluginSet:
         self._states = states or PluginStates()
         self._plugins: dict[str, Plugin] = {}
         self._turn = Turn()
-        self._may_start = False
+        self._may_start = self._closed = False
         self.limit_s = DEFAULT_LIMIT_S
         """How long a plugin of others may take to come up, in seconds."""
         self.in_use: Callable[[str], str] = lambda capability: ""
         """Says for what a capability is in use now, so that its plugin cannot go away."""
         self.provided = Provided.empty()
+
+    def waits_for_us(self, thread: int) -> bool:
+        """Say whether a thread waits for the caller, on behalf of whom a plugin comes or goes."""
+        return self._turn.is_mine and self._turn.waits(thread)
 
     # Looking
 
@@ -155,11 +157,14 @@ class PluginSet:
         them: ``PluginConflictError`` where an installed plugin has the name, ``PluginLoadError``.
         """
         label = name or label_of(plugin)
+        if self._closed:
+            raise KernelError(f"plugin {label!r} comes too late: the kernel is closed")
         taken = self._plugins.get(label)
         if taken is not None and taken.origin != "script":
             raise PluginConflictError(f"the name {label!r} belongs to {_owner(taken)}: add the plugin with name='...'")
         if taken is not None and taken.state is PluginState.ACTIVE:
-            take_down(taken, self._hooks, self.provided)
+            with self._turn.taken():
+                self._unload(taken, PluginState.DEACTIVATED, "replaced")
         added = Plugin(FoundPlugin(label, "", "", "", lambda: plugin), "script")
         self._plugins[label] = added
         self.activate(label)
@@ -174,8 +179,9 @@ class PluginSet:
         """
         with self._turn.taken():
             plugin = self._known(name)
-            if plugin.state in (PluginState.REGISTERED, PluginState.DEACTIVATED) and not plugin.is_coming_up:
-                plugin.is_coming_up = True
+            ready = plugin.state in (PluginState.REGISTERED, PluginState.DEACTIVATED)
+            if ready and not plugin.is_coming_up and not self._closed:
+                plugin.is_coming_up, plugin.attempt = True, object()
                 try:
                     self._bring_up(plugin)
                 finally:
@@ -197,6 +203,8 @@ class PluginSet:
             self._timed(plugin, lambda: self._come_up(plugin))
         except OperationVetoed as veto:
             self._refuse(plugin, PluginState.DISABLED, veto.reason)
+        except TakenDownError as failure:  # by itself, or by a hook; its state tells already
+            self._tell(plugin, "load", failure)
         except PASSING:  # Ctrl-C: it did not come up, and may be tried again
             take_down(plugin, self._hooks, self.provided)
             self._register(plugin)
@@ -214,37 +222,40 @@ class PluginSet:
             if info.state is not PluginState.ACTIVE and not self._plugins[need].is_coming_up:
                 raise PluginLoadError(f"it needs {need!r}, which cannot be used: {info.error}")
 
+    def _check_needs(self, plugin: Plugin) -> None:
+        for need in plugin.needs:
+            if self._plugins[need].state is not PluginState.ACTIVE:
+                raise PluginLoadError(f"it needs {need!r}, which cannot be used: {self._plugins[need].reason}")
+
     def _come_up(self, plugin: Plugin) -> None:
         bring_up(plugin, self._hooks, self._kernel, self.provided, self._section)
         if self._may_start:
             start(plugin, self._kernel)
+        self._hooks.arrived(plugin.name)  # from now on others call its hooks without waiting for it
 
     def _timed(self, plugin: Plugin, call: Callable[[], None]) -> None:
         if plugin.origin != "installed" or not self.limit_s:
             call()
         else:
-            exits = plugin.exits
-            self._turn.within(self.limit_s, plugin.name, call, lambda: self._abandoned(plugin, exits))
-
-    def _abandoned(self, plugin: Plugin, exits: ExitStack) -> None:
-        """Take down what came up too late: what it opened too, but nothing of a later attempt."""
-        with contextlib.suppress(Exception, SystemExit):
-            exits.close()
-        if plugin.state is not PluginState.ACTIVE:
-            take_down(plugin, self._hooks, self.provided)
+            self._turn.within(self.limit_s, plugin.name, call, lambda: None)  # a late one finds that it was taken down
 
     def start_all(self) -> None:
         """Start what is active, now that the kernel can be worked with; later ones start as they come up."""
         with self._turn.taken():
             self._may_start = True
             for plugin in self.active():
-                if not plugin.is_started:
+                if plugin.state is PluginState.ACTIVE and not plugin.is_started:
+                    hooks = self._hooks.hooks_of(plugin.name)
                     try:
+                        self._check_needs(plugin)
                         self._timed(plugin, lambda plugin=plugin: start(plugin, self._kernel))  # type: ignore[misc]
+                    except TakenDownError:
+                        continue
                     except PASSING:
                         raise
                     except BaseException as failure:
                         self._fail(plugin, failure)
+                        self._tell_unload(plugin, plugin.reason, hooks)
                         if plugin.origin == "script":
                             raise PluginLoadError(
                                 f"plugin {plugin.name!r} cannot be used: {plugin.reason}"
@@ -323,6 +334,7 @@ class PluginSet:
     def close(self) -> None:
         """Unwind what the plugins opened, the last one first. What was counted of their hooks stays."""
         with self._turn.taken():
+            self._closed = True
             for plugin in reversed(self.active()):
                 plugin.state, plugin.reason = PluginState.DEACTIVATED, "the kernel closes"
                 try:

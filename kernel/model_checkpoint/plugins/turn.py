@@ -30,18 +30,34 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock, self._pid = threading.Lock(), os.getpid()
+        self._waiting: set[int] = set()
         self._part: contextvars.ContextVar[_Part | None] = contextvars.ContextVar("part", default=None)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the caller has the turn, or works for the one who has it."""
+        part = self._part.get()
+        return part is not None and part.holds
+
+    def waits(self, thread: int) -> bool:
+        """Say whether a thread waits for the turn."""
+        return thread in self._waiting
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Wait for the turn, unless this thread or the one that waits for it has it."""
-        part = self._part.get()
-        if part is not None and part.holds:
+        if self.is_mine:
             yield
             return
         if self._pid != os.getpid():  # forked, perhaps while another thread had the turn
             self._lock, self._pid = threading.Lock(), os.getpid()
-        with self._lock:
+        lock, here = self._lock, threading.get_ident()
+        self._waiting.add(here)
+        try:
+            lock.acquire()
+        finally:
+            self._waiting.discard(here)
+        try:
             part = _Part()
             token = self._part.set(part)
             try:
@@ -49,6 +65,8 @@ class Turn:
             finally:
                 part.holds = False
                 self._part.reset(token)
+        finally:
+            lock.release()
 
     def within(self, limit_s: float, what: str, call: Callable[[], T], abandon: Callable[[], object]) -> T:
         """Return what `call` returns on another thread.
@@ -58,7 +76,7 @@ class Turn:
         """
         context, part, ending = contextvars.copy_context(), _Part(), threading.Lock()
         context.run(self._part.set, part)
-        done = threading.Event()
+        done, late = threading.Event(), threading.Event()
         outcome: list[T] = []
         failure: list[BaseException] = []
 
@@ -69,18 +87,22 @@ class Turn:
                 failure.append(error)
             with ending:
                 done.set()
-                in_time = part.holds
+                in_time = not late.is_set()
             if not in_time:
                 abandon()
 
-        threading.Thread(target=work, name=f"mce-plugin-{what}", daemon=True).start()
+        try:
+            threading.Thread(target=work, name=f"mce-plugin-{what}", daemon=True).start()
+        except RuntimeError:  # no thread can start while the interpreter shuts down: then without a limit
+            work()
         try:
             done.wait(limit_s)
         finally:  # Ctrl-C while it hangs too
             with ending:
-                in_time = done.is_set()
-                part.holds = in_time
-        if not in_time:
+                if not done.is_set():
+                    late.set()
+                part.holds = False  # nor has anything that copied the context a part from here on
+        if late.is_set():
             raise PluginLoadError(
                 f"it was not done within {limit_s:g} s and is left out: raise plugin_timeout_s, or look at what it does"
                 f" when it is imported, configured, started and ended"

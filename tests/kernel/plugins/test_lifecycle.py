@@ -13,7 +13,7 @@ import pytest
 from model_checkpoint.errors import KernelError, PluginError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager, hookimpl
 from model_checkpoint.kernel import Kernel
-from model_checkpoint.plugins import PluginSet, PluginState, PluginStates, Policy, discover
+from model_checkpoint.plugins import PluginSet, PluginState, PluginStates, discover
 
 Install = Callable[..., None]
 
@@ -388,26 +388,3 @@ def test_what_failed_in_a_plugin_is_still_told_as_the_kernel_closes(
     assert "gone: sqlite\n" in said.out
     assert "gone: Oops\n" in said.out
     assert [line.errors for line in kernel.hooks.stats() if line.hook == "on_run_end"] == [1]
-
-
-def test_one_that_is_kept_disabled_and_gone_can_be_forgotten(plugins: PluginSet) -> None:
-    plugins._states.disable("gone", "too slow")
-    assert plugins.left_disabled() == {"gone": "too slow"}
-    assert plugins.enable("gone") is None
-    assert plugins.left_disabled() == {}
-    with pytest.raises(PluginError, match="no plugin is called 'gone'"):
-        plugins.enable("gone")
-
-
-def test_what_cannot_be_loaded_is_said_in_the_log_unless_somebody_chose_it(
-    install: Install, plugins: PluginSet, caplog: pytest.LogCaptureFixture
-) -> None:
-    install("mce-a", {"a": "mce_a"}, manifest="[plugin.a]\nhooks=['on_run_end']\nrequires=['absent']", mce_a="")
-    install("mce-b", {"b": "mce_b"}, mce_b="1 / 0")
-    install("mce-c", {"c": "mce_c"}, mce_c="")
-    found = [plugin for plugin in discover() if plugin.name in "abc"]
-    plugins.load_found(found, Policy(disabled={"c": "disabled by the user: mce plugins enable c"}))
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert said[0].startswith("plugin a is not loaded: needs absent")
-    assert said[1].startswith("plugin b cannot be used, and nothing of it is called: ZeroDivisionError")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model_checkpoint.plugins import FoundPlugin, PluginState, Policy
+from model_checkpoint.errors import PluginError
+from model_checkpoint.hooks import HookManager
+from model_checkpoint.plugins import FoundPlugin, PluginSet, PluginState, PluginStates, Policy, discover
 from model_checkpoint.plugins.manifest import Manifest
 from model_checkpoint.plugins.policy import refusals
 
@@ -68,3 +72,36 @@ def test_the_kernel_api_that_a_plugin_is_made_for_must_fit(wanted: str, fits: bo
 
 def test_what_is_wrong_with_a_manifest_is_the_reason() -> None:
     assert verdict(plugin(problem="plugin.toml: no TOML"), Policy()) == (PluginState.REFUSED, "plugin.toml: no TOML")
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[PluginSet]:
+    hooks = HookManager()
+    yield PluginSet(hooks, None, states=PluginStates(tmp_path / "plugins.json"))
+    hooks.close()
+
+
+def test_one_that_is_kept_disabled_and_gone_can_be_forgotten(plugins: PluginSet) -> None:
+    plugins._states.disable("gone", "too slow")
+    assert plugins.left_disabled() == {"gone": "too slow"}
+    assert plugins.enable("gone") is None
+    assert plugins.left_disabled() == {}
+    with pytest.raises(PluginError, match="no plugin is called 'gone'"):
+        plugins.enable("gone")
+
+
+def test_what_cannot_be_loaded_is_said_in_the_log_unless_somebody_chose_it(
+    install: Install, plugins: PluginSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("mce-a", {"a": "mce_a"}, manifest="[plugin.a]\nhooks=['on_run_end']\nrequires=['absent']", mce_a="")
+    install("mce-b", {"b": "mce_b"}, mce_b="1 / 0")
+    install("mce-c", {"c": "mce_c"}, mce_c="")
+    found = [plugin for plugin in discover() if plugin.name in "abc"]
+    plugins.load_found(found, Policy(disabled={"c": "disabled by the user: mce plugins enable c"}))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith("plugin a is not loaded: needs absent")
+    assert said[1].startswith("plugin b cannot be used, and nothing of it is called: ZeroDivisionError")
