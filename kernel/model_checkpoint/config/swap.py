@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NoReturn, Protocol
 
-from model_checkpoint.config.keys import PLUGINS, Key, dotted, known, leaves
+from model_checkpoint.config.keys import PLUGINS, Key, dotted, known, leaves, undotted
 from model_checkpoint.config.load import Loaded, changed
 from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import KernelConfig
@@ -35,8 +35,10 @@ class Participant(Protocol):
     def check(self, new: KernelConfig) -> None:
         """Raise where `new` cannot be used."""
 
-    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
-        """Go over from `old` to `new`; called the other way round to go back."""
+    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> Iterable[str] | None:
+        """Go over from `old` to `new`; return the keys that count from the next start. To go back it is called the
+        other way round.
+        """
 
 
 class ConfigSwap:
@@ -77,6 +79,7 @@ class ConfigSwap:
         def read() -> Loaded:
             new = self._reread()
             self._refuse_lost_files(new)
+            self._drop_what_is_enforced(new)
             return changed(new, self._changes) if self._changes else new
 
         return self._change(origin, read, {})
@@ -104,12 +107,13 @@ class ConfigSwap:
                     loaded = read()
                 except ConfigurationError as error:
                     self._refuse(error, origin)
-                old, (new, keys, waiting) = self.current, _in_force(self.current, loaded.config)
-                nothing_new = not keys or loaded.config == self.loaded.config
+                old, asked = self.current, self.loaded.config
+                new, keys, waiting = _in_force(old, asked, loaded.config)
+                nothing_new = not keys
                 if not nothing_new:
                     self._fire(HookEvent.BEFORE_CONFIG_UPDATE, old=old, new=new, changed_keys=keys, origin=origin)
                     self.coming = new
-                    self._reconfigure(old, new, origin)
+                    waiting += self._reconfigure(old, new, origin)
                     self.current = new
                 self.loaded = loaded
                 self._changes = {**self._changes, **changes}
@@ -128,7 +132,8 @@ class ConfigSwap:
             )
             return True
 
-    def _reconfigure(self, old: KernelConfig, new: KernelConfig, origin: str) -> None:
+    def _reconfigure(self, old: KernelConfig, new: KernelConfig, origin: str) -> tuple[str, ...]:
+        """Let everybody check and then take over `new`; return what somebody takes over at the next start only."""
         participants = list(self._participants())
         problems: list[str] = []
         for each in participants:
@@ -141,9 +146,10 @@ class ConfigSwap:
         if problems:
             self._refuse(ConfigProblems(problems), origin)
         done: list[Participant] = []
+        waiting: list[str] = []
         for each in participants:
             try:
-                each.reconfigure(old, new)
+                waiting += each.reconfigure(old, new) or ()
             except BaseException as error:  # SystemExit and Ctrl-C too: nobody may be left half-way
                 self._put_back(done, old, new)
                 if not isinstance(error, Exception | SystemExit):
@@ -151,6 +157,7 @@ class ConfigSwap:
                 problem = f"{each.name} could not take it over: {type(error).__name__}: {error}"
                 self._refuse(ConfigProblems([problem]), origin, error)
             done.append(each)
+        return tuple(waiting)
 
     def _put_back(self, done: list[Participant], old: KernelConfig, new: KernelConfig) -> None:
         for each in reversed(done):
@@ -168,6 +175,17 @@ class ConfigSwap:
             kept_generation=self.current.generation,
         )
         raise error from cause
+
+    def _drop_what_is_enforced(self, new: Loaded) -> None:
+        """Give up what `update` changed and an administrator has enforced since."""
+        enforced = [
+            name
+            for name in self._changes
+            if any(key[: len(each)] == each[: len(key)] for key in [undotted(name)] for each in new.enforced)
+        ]
+        for name in enforced:
+            log.warning("%s is enforced now; what update() made of it is given up", name)
+            del self._changes[name]
 
     def _refuse_lost_files(self, new: Loaded) -> None:
         lost = [path for path, content in self.loaded.digests.items() if content and not new.digests.get(path)]
@@ -187,18 +205,30 @@ def _tell(keys: tuple[str, ...], waiting: tuple[str, ...], origin: str) -> None:
         log.warning("settings that count from the next start (%s): %s", origin, ", ".join(waiting))
 
 
-def _in_force(old: KernelConfig, wanted: KernelConfig) -> tuple[KernelConfig, tuple[str, ...], tuple[str, ...]]:
-    """Return the snapshot that follows `old`, the keys that differ, and those of them that wait for a restart."""
+def _in_force(
+    old: KernelConfig, asked: KernelConfig, wanted: KernelConfig
+) -> tuple[KernelConfig, tuple[str, ...], tuple[str, ...]]:
+    """Return the snapshot that follows `old`, the keys that differ from what was `asked` for before, and those of them
+    that wait for a restart, as others may from before.
+    """
     before, after = _values(old), _values(wanted)
-    differ = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
-    waiting = [key for key in differ if key in known() and known()[key].applies == "restart"]
+    differ = _differing(_values(asked), after)
+    waiting = [key for key in differ if _needs_restart(key)]
     kept: dict[str, Any] = {}
-    for key in waiting:
+    for key in filter(_needs_restart, _differing(before, after)):
         section = kept.get(key[0], getattr(wanted, key[0]))
         value = before[key]
         kept[key[0]] = replace(section, **{key[1]: value}) if len(key) > 1 else value
     new = replace(wanted, **kept, environment=old.environment, generation=old.generation + 1)
     return new, tuple(map(dotted, differ)), tuple(map(dotted, waiting))
+
+
+def _differing(before: Mapping[Key, object], after: Mapping[Key, object]) -> list[Key]:
+    return [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+
+
+def _needs_restart(key: Key) -> bool:
+    return key in known() and known()[key].applies == "restart"
 
 
 def _values(config: KernelConfig) -> dict[Key, object]:

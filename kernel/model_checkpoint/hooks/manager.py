@@ -93,12 +93,6 @@ class HookManager(Switchboard):
             self._waiting.add(name, wanted, activate, place)
             self._refresh()
 
-    def wait_no_longer(self, name: str) -> None:
-        """Forget that a plugin was waited for, and its place."""
-        with self._registry_lock:
-            self._waiting.forget(name)
-            self._refresh()
-
     def arrived(self, name: str) -> None:
         """Wait for a plugin no longer; its place stays its own."""
         with self._registry_lock:

@@ -33,11 +33,6 @@ class Waiting:
             if (rest := {name: activate for name, activate in plugins.items() if name != plugin})
         }
 
-    def forget(self, plugin: str) -> None:
-        """Give up a plugin's place too."""
-        self.drop(plugin)
-        self._places.pop(plugin, None)
-
     def place_of(self, plugin: str) -> int | None:
         """Return the first of the numbers that are kept for a plugin's hooks, or None."""
         return self._places.get(plugin)

@@ -73,6 +73,7 @@ def policy_of(config: KernelConfig) -> Policy:
         trust=config.plugin_trust,
         trusted=frozenset(config.trusted_plugins),
         disabled={**by_user, **dict.fromkeys(config.disabled_plugins, by_settings)},
+        in_settings=frozenset(config.disabled_plugins),
     )
 
 

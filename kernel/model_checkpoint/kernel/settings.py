@@ -26,7 +26,7 @@ from model_checkpoint.config import (
 from model_checkpoint.config.keys import dotted
 from model_checkpoint.errors import ConfigurationError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
-from model_checkpoint.plugins import PluginState
+from model_checkpoint.plugins import PluginState, call_optional
 
 if TYPE_CHECKING:
     from model_checkpoint.kernel.kernel import Kernel
@@ -140,21 +140,16 @@ class PluginPart:
         """Raise ``ConfigProblems`` for a section that does not fit the plugin's ``Config``."""
         _section(new, self.plugin, self._schema())
 
-    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
-        """Hand the plugin its old and its new section, where they differ."""
-        if _written(old, self.plugin) == _written(new, self.plugin):
-            return
-        if self.plugin.state is not PluginState.ACTIVE:
-            return
+    def reconfigure(self, old: KernelConfig, new: KernelConfig) -> tuple[str, ...]:
+        """Hand the plugin its old and its new section, where they differ; without ``reconfigure`` it has to wait."""
+        if _written(old, self.plugin) == _written(new, self.plugin) or self.plugin.state is not PluginState.ACTIVE:
+            return ()
+        if not hasattr(self.plugin.obj, "reconfigure"):
+            return (dotted(("plugins", self.plugin.section)),)
         before, after = (_section(config, self.plugin, self._schema()) for config in (old, new))
-        reconfigure = getattr(self.plugin.obj, "reconfigure", None)
-        if reconfigure is None:
-            _log.warning(
-                "[plugins.%s] counts from the next start: its plugin takes over no change", self.plugin.section
-            )
-            return
-        reconfigure(before, after)
+        call_optional(self.plugin.obj, "reconfigure", {"old": before, "new": after})
         self.plugin.config = after
+        return ()
 
     def _schema(self) -> type | None:
         schema = getattr(self.plugin.obj, "Config", None)

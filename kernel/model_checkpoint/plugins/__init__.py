@@ -1,6 +1,6 @@
 """How plugins are found, admitted, ordered, activated when they are needed, and taken down again."""
 
-from model_checkpoint.plugins.activation import Plugin
+from model_checkpoint.plugins.activation import Plugin, call_optional
 from model_checkpoint.plugins.discovery import FoundPlugin, discover
 from model_checkpoint.plugins.info import PluginInfo, disabled_sentence, label_of
 from model_checkpoint.plugins.lifecycle import PluginSet
@@ -19,6 +19,7 @@ __all__ = [
     "Policy",
     "Provided",
     "Registry",
+    "call_optional",
     "disabled_sentence",
     "discover",
     "label_of",

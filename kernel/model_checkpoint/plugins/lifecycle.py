@@ -25,6 +25,7 @@ from model_checkpoint.plugins.info import PluginInfo, disabled_sentence, label_o
 from model_checkpoint.plugins.policy import PluginState, Policy, in_passing, refusals
 from model_checkpoint.plugins.registry import Provided
 from model_checkpoint.plugins.states import PluginStates
+from model_checkpoint.plugins.table import PluginTable
 from model_checkpoint.plugins.turn import Turn
 
 _log = logging.getLogger("model_checkpoint")
@@ -32,7 +33,7 @@ DEFAULT_LIMIT_S = 30.0
 Section = Callable[[Plugin, type | None], object]
 
 
-class PluginSet:
+class PluginSet(PluginTable):
     """The plugins of one kernel.
 
     Args:
@@ -54,6 +55,7 @@ class PluginSet:
         self._states = states or PluginStates()
         self._plugins: dict[str, Plugin] = {}
         self._turn = Turn()
+        self._in_settings: frozenset[str] = frozenset()
         self._may_start = self._closed = False
         self.limit_s = DEFAULT_LIMIT_S
         """How long a plugin of others may take to come up, in seconds."""
@@ -64,43 +66,6 @@ class PluginSet:
     def waits_for_us(self, thread: int) -> bool:
         """Say whether a thread waits for the caller, on behalf of whom a plugin comes or goes."""
         return self._turn.is_mine and self._turn.waits(thread)
-
-    # Looking
-
-    def list(self) -> list[PluginInfo]:
-        """Return what is known of every plugin, sorted by name."""
-        quarantined = {line.plugin for line in self._hooks.stats() if line.quarantined}
-        return [self._info(name, plugin, quarantined) for name, plugin in sorted(self._plugins.items())]
-
-    def get(self, name: str) -> PluginInfo | None:
-        """Return what is known of one plugin, or None."""
-        return next((info for info in self.list() if info.name == name), None)
-
-    def known(self) -> tuple[Plugin, ...]:
-        """Return every plugin of which anything is known, in the order of loading."""
-        return tuple(self._plugins.values())
-
-    def active(self) -> tuple[Plugin, ...]:
-        """Return the active plugins in the order of loading."""
-        return tuple(plugin for plugin in self.known() if plugin.state is PluginState.ACTIVE)
-
-    def _info(self, label: str, plugin: Plugin, quarantined: set[str]) -> PluginInfo:
-        found, manifest, state = plugin.found, plugin.manifest, plugin.state
-        return PluginInfo(
-            label,
-            found.version,
-            found.distribution,
-            plugin.origin,
-            PluginState.QUARANTINED if state is PluginState.ACTIVE and label in quarantined else state,
-            self._provided_by(plugin) if state is PluginState.ACTIVE else plugin.promised,
-            plugin.reason,
-            manifest.summary if manifest else "",
-            self._hooks.hooks_of(label) or tuple((manifest.hooks if manifest else None) or ()),
-            manifest.requires if manifest else (),
-            found.target,
-            manifest is not None,
-            plugin.notes,
-        )
 
     # Coming
 
@@ -119,7 +84,11 @@ class PluginSet:
             name: plugin for name, plugin in self._plugins.items() if plugin.origin != "script" and not plugin.reason
         }
         candidates = [plugin.found for plugin in new.values()]
-        refused = refusals(candidates, policy or Policy())
+        policy = policy or Policy()
+        self._in_settings = policy.in_settings
+        for name in sorted(policy.in_settings - set(self._plugins)):
+            _log.warning("disabled_plugins names %r, and no such plugin is installed%s", name, self._near(name))
+        refused = refusals(candidates, policy)
         order, verdicts = ordered(candidates, refused)
         for name, refusal in {**refused, **verdicts.refused}.items():
             self._refuse(new[name], refusal.state, refusal.reason)
@@ -218,6 +187,8 @@ class PluginSet:
 
     def _bring_up_needs(self, plugin: Plugin) -> None:
         for need in plugin.needs:
+            if self._plugins[need].state is PluginState.DEACTIVATED:
+                raise PluginLoadError(f"it needs {need!r}, which was deactivated: {self._plugins[need].reason}")
             info = self.activate(need)
             if info.state is not PluginState.ACTIVE and not self._plugins[need].is_coming_up:
                 raise PluginLoadError(f"it needs {need!r}, which cannot be used: {info.error}")
@@ -281,14 +252,25 @@ class PluginSet:
         """
         with self._turn.taken():
             plugin = self._known(name)
-            for capability in self._provided_by(plugin):
-                if use := self.in_use(capability):
-                    raise KernelError(f"plugin {name!r} cannot go while {capability} is {use}: close the kernel first")
-            for other in reversed(self.known()):
-                if name in other.needs and other.state is PluginState.ACTIVE:
-                    self.deactivate(other.name, f"it needs {name}")
-            if plugin.state in (PluginState.ACTIVE, PluginState.REGISTERED):
-                self._unload(plugin, PluginState.DEACTIVATED, reason)
+            going = [plugin, *self._dependents(name)]
+            for each in going:
+                for capability in self._provided_by(each):
+                    if use := self.in_use(capability):
+                        raise KernelError(
+                            f"plugin {name!r} cannot go while {capability} is {use}: close the kernel first"
+                        )
+            for each in reversed(going):
+                if each.state in (PluginState.ACTIVE, PluginState.REGISTERED):
+                    why = reason if each is plugin else f"it needs {name}"
+                    self._unload(each, PluginState.DEACTIVATED, why)
+
+    def _dependents(self, name: str) -> list[Plugin]:
+        """Return the active plugins that need one, over others too, in the order of loading."""
+        found = {name}
+        for plugin in self.known():
+            if plugin.state is PluginState.ACTIVE and found.intersection(plugin.needs):
+                found.add(plugin.name)
+        return [plugin for plugin in self.known() if plugin.name in found - {name}]
 
     def disable(self, name: str, reason: str = "") -> None:
         """Deactivate a plugin and keep it disabled, in later kernels of this environment too.
@@ -313,23 +295,37 @@ class PluginSet:
             if was_disabled and name not in self._plugins:
                 return None
             plugin = self._known(name)
-            if plugin is not self._plugins.get(plugin.name):
+            if plugin is not self._plugins.get(plugin.name) or name in self._in_settings:
                 raise PluginError(f"{name!r} cannot be enabled: {plugin.reason}")
             self._hooks.enable(name)
-            if plugin.state in (PluginState.DISABLED, PluginState.DEACTIVATED, PluginState.FAILED):
+            if plugin.state is PluginState.DISABLED:
+                self._join(plugin)
+            elif plugin.state in (PluginState.DEACTIVATED, PluginState.FAILED):
                 self._register(plugin)
-                if not plugin.waits:
-                    self.activate(name)
+            if plugin.state is PluginState.REGISTERED and not plugin.waits:
+                self.activate(name)
             return self._info(name, plugin, set())
+
+    def _join(self, plugin: Plugin) -> None:
+        """Register a plugin that was left out of the resolution, if it goes with those that are in."""
+        from model_checkpoint.plugins.ordering import ordered
+
+        out = (PluginState.DISABLED, PluginState.REFUSED, PluginState.BLOCKED)
+        there = [each for each in self.known() if each.origin != "script" and each.state not in out]
+        order, verdicts = ordered([each.found for each in (*there, plugin)], {})
+        lost = sorted({each.name for each in (*there, plugin)} - set(order))
+        if lost:
+            refusal = verdicts.refused.get(plugin.name)
+            why = refusal.reason if refusal else f"{', '.join(lost)} would have to go: open another kernel"
+            self._refuse(plugin, PluginState.REFUSED, why)
+        else:
+            plugin.needs, plugin.notes = verdicts.needs[plugin.name], verdicts.notes[plugin.name]
+            self._register(plugin)
 
     def take_leave(self) -> None:
         """Tell that all plugins go, the last one first, while each can still hear it."""
         for plugin in reversed(self.active()):
             self._tell_unload(plugin, "the kernel closes", self._hooks.hooks_of(plugin.name))
-
-    def left_disabled(self) -> dict[str, str]:
-        """Return the plugins that are kept disabled and not installed, each with the reason that was given."""
-        return {name: why for name, why in self._states.disabled().items() if name not in self._plugins}
 
     def close(self) -> None:
         """Unwind what the plugins opened, the last one first. What was counted of their hooks stays."""
@@ -349,7 +345,7 @@ class PluginSet:
         failure = take_down(plugin, self._hooks, self.provided)
         if failure is not None:
             self._tell(plugin, "exit", failure)
-        self._hooks.wait_no_longer(plugin.name)
+        self._lacks(plugin, state, reason)
         plugin.state, plugin.reason = state, reason
         if was_active:
             self._tell_unload(plugin, reason, hooks)
@@ -368,29 +364,18 @@ class PluginSet:
     def _refuse(self, plugin: Plugin, state: PluginState, reason: str) -> None:
         if plugin is self._plugins.get(plugin.name):  # not one whose name belongs to another
             take_down(plugin, self._hooks, self.provided)
-            self._hooks.wait_no_longer(plugin.name)
-            for capability in plugin.promised:
-                if place := self.provided.table_of(capability):
-                    place[0].lacks(place[1], plugin.name, in_passing(state, reason))
+            self._lacks(plugin, state, reason)
         plugin.state, plugin.reason = state, reason
+
+    def _lacks(self, plugin: Plugin, state: PluginState, reason: str) -> None:
+        """Wait for a plugin no longer, and tell whoever looks for what it would provide."""
+        self._hooks.arrived(plugin.name)  # its place in the order stays its own
+        for capability in plugin.promised:
+            if place := self.provided.table_of(capability):
+                place[0].lacks(place[1], plugin.name, in_passing(state, reason))
 
     def _tell(self, plugin: Plugin, hook: str, failure: BaseException) -> None:
         self._hooks.fire(HookEvent.ON_PLUGIN_ERROR, plugin=plugin.name, hook=hook, error=failure)
-
-    def _provided_by(self, plugin: Plugin) -> tuple[str, ...]:
-        return tuple(entry for table in self.provided.tables().values() for entry in table.of_plugin(plugin.name))
-
-    def _known(self, name: str) -> Plugin:
-        plugin = self._plugins.get(name)
-        if plugin is None:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, self._plugins, n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(self._plugins)) or 'none'}"
-            )
-            raise PluginError(f"no plugin is called {name!r}{hint}")
-        return plugin
 
 
 def _owner(plugin: Plugin | None) -> str:

@@ -45,6 +45,8 @@ class Policy:
     trusted: frozenset[str] = frozenset()
     disabled: Mapping[str, str] = field(default_factory=dict)
     """Plugin -> who disabled it and how it is enabled again."""
+    in_settings: frozenset[str] = frozenset()
+    """Those of the disabled that the settings name: only they can take that back."""
     blocked: tuple[tuple[str, str, str], ...] = BLOCKED
 
 
