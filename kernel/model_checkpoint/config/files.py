@@ -81,6 +81,8 @@ class FileLayers:
     def __init__(self, environment: str, problems: list[str]) -> None:
         self.environment, self.problems = environment, problems
         self.digests: dict[Path, str] = {}
+        self.environments: set[str] = set()
+        """Those that some file has settings for, besides the default."""
 
     def read(self, files: Iterable[tuple[str, Path]], required: Iterable[Path] = ()) -> Settings:
         """Return what holds after `files`, (layer, path), of which later ones win."""
@@ -106,6 +108,7 @@ class FileLayers:
         """Return the tables that hold in this environment, each with checked settings for values."""
         found: Tables = {}
         own = {name: value for name, value in content.items() if not self._is_environment(name, value)}
+        self.environments |= {name.lower() for name in content.keys() - own.keys()} - {"default"}
         chosen = [content[name] for name in content if name not in own and name.lower() == "default"]
         active = [content[name] for name in content if name not in own and name.lower() == self.environment]
         for name, tables in {self.environment: active, "default": [own, *chosen]}.items():

@@ -127,7 +127,7 @@ def meant(key: Key) -> str:
     near += [each for each in known() if each[-1] == name]  # it is right but for its section
     if near:
         return f"; did you mean {dotted(near[0])!r}?"
-    return nearest(dotted(key), map(dotted, beside.values())) if key[0] in sections else nearest(key[0], top_level())
+    return nearest(name, beside) if key[0] in sections else nearest(key[0], top_level())
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -66,7 +66,7 @@ def load(sources: ConfigSources) -> Loaded:
 def _load(sources: ConfigSources) -> Loaded:
     problems: list[str] = []
     warnings: list[str] = []
-    settings, enforced, digests = _from_files(sources, problems)
+    settings, enforced, digests = _from_files(sources, problems, warnings)
     sections = {key[1] for key in settings if key[0] == PLUGINS}
     variables = from_environ(sources.environ, sections, problems, warnings)
     arguments = _given(sources.arguments, "arguments")
@@ -123,7 +123,9 @@ def load_config(
     return load(ConfigSources(environment=environment, environ=environ, arguments=arguments)).config
 
 
-def _from_files(sources: ConfigSources, problems: list[str]) -> tuple[Settings, Settings, Mapping[Path, str]]:
+def _from_files(
+    sources: ConfigSources, problems: list[str], warnings: list[str]
+) -> tuple[Settings, Settings, Mapping[Path, str]]:
     if not any(os.path.lexists(path) for _, path in sources.files) and not sources.required:
         return {}, {}, {}
     from model_checkpoint.config.files import FileLayers, environment_problem
@@ -134,7 +136,11 @@ def _from_files(sources: ConfigSources, problems: list[str]) -> tuple[Settings, 
     layers = FileLayers(sources.environment.lower(), problems)
     usual = [each for each in sources.files if each[0] != "enforced"]
     enforced = [each for each in sources.files if each[0] == "enforced"]
-    return layers.read(usual, sources.required), layers.read(enforced), MappingProxyType(layers.digests)
+    found = layers.read(usual, sources.required), layers.read(enforced), MappingProxyType(layers.digests)
+    if layers.environments and sources.environ.get("MCE_ENV") and layers.environment not in layers.environments:
+        there = ", ".join(sorted(layers.environments))
+        warnings.append(f"no file has settings for the environment {layers.environment!r} (MCE_ENV); there are {there}")
+    return found
 
 
 def _given(changes: Mapping[str, object], layer: str) -> list[tuple[Key, Setting]]:

@@ -56,7 +56,7 @@ class Failures:
         if quarantined:
             follows = (
                 f"; it failed {record.tally.consecutive} times in a row and is switched off:"
-                f" hook_manager.enable({record.plugin!r}) switches it on again"
+                f" kernel.hooks.enable({record.plugin!r}) switches it on again"
             )
         from logging import getLogger  # not before something fails
 

@@ -33,7 +33,9 @@ def test_the_table_of_the_environment_lies_over_the_default_one_key_by_key(folde
 
 def test_a_misspelt_section_is_not_taken_for_an_environment(folder) -> None:
     folder.write("project", '[storge]\nbackend = "memory"\n')
-    with pytest.raises(ConfigProblems, match=r"project file .*: storge\.backend is not known; did you mean 'storage.backend'"):
+    with pytest.raises(
+        ConfigProblems, match=r"project file .*: storge\.backend is not known; did you mean 'storage.backend'"
+    ):
         folder.load()
 
 
@@ -45,7 +47,7 @@ def test_a_misspelt_section_is_not_taken_for_an_environment(folder) -> None:
         ("verify = 'full'\n", "verify is not known; did you mean 'storage.verify'?"),
         ("[storge]\nbakend = 'x'\n", "storge.bakend is not known; did you mean 'storage.backend'?"),
         ("[plugin.s3]\nbucket = 'x'\n", "plugin.s3.bucket is not known; did you mean 'plugins.s3.bucket'?"),
-        ("[storage]\nzzz = 1\n", "storage.zzz is not known; known: storage.backend, "),
+        ("[storage]\nzzz = 1\n", "storage.zzz is not known; known: backend, "),
         ("zzz = 1\n", "zzz is not known; known: "),
     ],
 )

@@ -96,3 +96,11 @@ def test_a_directory_in_a_file_is_relative_to_the_working_directory_and_else_lie
     folder.write("project", '[storage]\ncheckpoint_dir = "s3://bucket/x"\n')
     with pytest.raises(ConfigProblems, match=r"storage\.checkpoint_dir='s3://bucket/x' is a URL"):
         folder.load()
+
+
+def test_an_environment_that_no_file_knows_is_mentioned(folder) -> None:
+    folder.write("project", "[production.storage]\nverify = 'full'\n")
+    (warning,) = folder.load({"MCE_ENV": "prodction"}, "prodction").warnings
+    assert warning == "no file has settings for the environment 'prodction' (MCE_ENV); there are production"
+    assert folder.load({"MCE_ENV": "Production"}, "Production").warnings == ()
+    assert folder.load({}).warnings == ()
