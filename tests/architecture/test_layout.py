@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTIONS = (ROOT / "kernel", ROOT / "plugins_builtin")
-KERNEL_BUDGET_LOC = 11_000
+KERNEL_BUDGET_LOC = 11_500
 """A third of it is declarations: 64 events, the contracts, the tree of errors."""
 FILE_BUDGET_LINES = 400
 NOT_CODE = {

@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model_checkpoint.contracts.analysis import Analyzer, AnalyzerDescriptor, MetricAggregate
+    from model_checkpoint.contracts.cadence import (
+        CanBegin,
+        Decision,
+        Moment,
+        SaveCadence,
+        SaveDecision,
+        SaveDecisionDescriptor,
+    )
     from model_checkpoint.contracts.codec import CodecDescriptor, WriteTensors
     from model_checkpoint.contracts.command import CommandDescriptor
     from model_checkpoint.contracts.descriptor import Descriptor
@@ -59,12 +67,14 @@ __all__ = [
     "AnalyzerDescriptor",
     "BestFlag",
     "Buffer",
+    "CanBegin",
     "CanUndo",
     "CheckpointPayload",
     "CheckpointRecord",
     "CodecDescriptor",
     "CollectReport",
     "CommandDescriptor",
+    "Decision",
     "Descriptor",
     "EventRecord",
     "ExperimentRecord",
@@ -75,11 +85,15 @@ __all__ = [
     "MetricAggregate",
     "MetricPoint",
     "Mismatches",
+    "Moment",
     "RankGroup",
     "RecordStore",
     "RecordStoreDescriptor",
     "RunRecord",
     "RunStatus",
+    "SaveCadence",
+    "SaveDecision",
+    "SaveDecisionDescriptor",
     "StorageBackend",
     "StorageBackendDescriptor",
     "StorageCapabilities",
@@ -100,6 +114,7 @@ _NAMES = {
     "storage": "DEPTHS CanUndo CollectReport StorageBackend StorageBackendDescriptor StorageCapabilities"
     " StoredCheckpoint StoredFile VerifyReport WriteReceipt",
     "framework": "FrameworkAdapter FrameworkAdapterDescriptor Mismatches TensorView TypedLeaf",
+    "cadence": "CanBegin Decision Moment SaveCadence SaveDecision SaveDecisionDescriptor",
     "codec": "CodecDescriptor WriteTensors",
     "command": "CommandDescriptor",
     "descriptor": "Descriptor",

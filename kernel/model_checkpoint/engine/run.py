@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from model_checkpoint.checkpoint.enhanced_manager import EnhancedCheckpointManager
+from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.contracts import JSON, CheckpointRecord, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelError, MetricError
 from model_checkpoint.kernel import Kernel
 
 if TYPE_CHECKING:
     from model_checkpoint.checkpoint.report import LoadReport, ResumeReport
+    from model_checkpoint.contracts import CanBegin, Decision, SaveCadence, SaveDecision
 
 
 def start(
@@ -23,6 +26,7 @@ def start(
     config: Mapping[str, JSON] | None = None,
     tags: Iterable[str] | Mapping[str, str] | None = None,
     keep: str | None = None,
+    save: str | SaveDecision | None = None,
     run: str | None = None,
     database_url: str | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -40,6 +44,7 @@ def start(
         experiment: name of the series of runs.
         config: the training's settings, kept with the run; JSON.
         keep: what to keep, such as ``last:3 + best:3``. This version keeps every checkpoint, and warns.
+        save: when `Run.should_save` says yes, such as ``every:500steps | improved:val_loss | on-signal``.
         run: name of the run, instead of ``MCE_RUN`` or the job scheduler's id.
         register: objects with hooks.
         database_url, checkpoint_dir, storage_backend, metric_modes, quiet: as in ``Kernel.open``.
@@ -56,7 +61,11 @@ def start(
         metric_modes=metric_modes,
         quiet=quiet,
     )
-    return Run(kernel, experiment, run=run, config=config, tags=tags)
+    try:
+        return Run(kernel, experiment, run=run, config=config, tags=tags, save=save)
+    except BaseException:
+        kernel.close()
+        raise
 
 
 class Run:
@@ -70,12 +79,16 @@ class Run:
         run: str | None = None,
         config: Mapping[str, JSON] | None = None,
         tags: Iterable[str] | Mapping[str, str] | None = None,
+        save: str | SaveDecision | None = None,
     ) -> None:
         self.kernel = kernel
         self.manager = EnhancedCheckpointManager(
             kernel=kernel, experiment=experiment, run=run, config=config, tags=tags
         )
         self._objects: dict[str, Any] = {}
+        self._cadence: SaveCadence | None = _begun_cadence(kernel, save) if save is not None else None
+        self._urgent = self._preempted = False
+        self._step: int | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +114,45 @@ class Run:
         if self.kernel.active_run is not None:
             raise KernelError("call resume() before the first save() or log(): the run has begun already")
         self._objects = objects
-        return self.manager.resume(**objects)
+        report = self.manager.resume(**objects)
+        if report and self._cadence is not None:
+            saved = [record.metrics for record in self.checkpoints() if not record.damage]
+            self._cadence.resumed(
+                step=report.step, epoch=report.next_epoch - 1 if report.next_epoch else None, saved=saved
+            )
+        return report
+
+    def should_save(
+        self,
+        *,
+        step: int | None = None,
+        epoch: int | None = None,
+        metrics: Mapping[str, object] | None = None,
+        last: bool = False,
+    ) -> Decision:
+        """Say whether to save now, as ``start(save=...)`` decides; true where it is yes, and then save.
+
+        `epoch` is given where one has ended with this step, and not within one; `last` where the training ends here.
+        After a yes that is urgent, the next `save` waits until it is durable. Raises ``ConfigurationError`` where
+        nothing decides, ``MetricError``.
+        """
+        if self._cadence is None:
+            raise ConfigurationError('nobody decides when to save: mc.start(..., save="every:500steps | on-signal")')
+        decision = self._cadence.should_save(step=step, epoch=epoch, metrics=metrics, last=last)
+        self._urgent = self._urgent or decision.urgent
+        self._step = step if step is not None else self._step
+        return decision
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the training is to end here: a signal told it to, and `should_save` has said yes since.
+
+        The run then ends as preempted, unless `finish` says otherwise, and is taken up by the next `resume`.
+        """
+        if self._cadence is not None and self._cadence.should_stop and not self._preempted:
+            self._preempted = True
+            atexit.register(self.finish)  # before the kernel ends what is open as finished
+        return self._preempted
 
     def save(
         self,
@@ -121,7 +172,7 @@ class Run:
         With ``wait=False`` it returns as soon as the state is copied; a failure is raised by the next call.
         """
         given = {**self._objects, **objects}
-        kept = dict(given)
+        kept, watch = dict(given), Stopwatch()
         saved = self.manager.save_checkpoint(
             given.pop("model", None),
             given.pop("optimizer", None),
@@ -134,9 +185,11 @@ class Run:
             metrics=metrics,
             tags=tags,
             metadata=metadata,
-            wait=wait,
+            wait=wait or self._urgent,
         )
-        self._objects = kept  # now that it could be saved
+        self._objects, self._urgent = kept, False  # now that it could be saved
+        if self._cadence is not None and saved is not None:
+            self._cadence.saved(step=step, epoch=epoch, stall_s=watch.elapsed_s)
         return saved
 
     def log(
@@ -151,6 +204,8 @@ class Run:
         if values is not None and not isinstance(values, Mapping):
             raise MetricError(f"log() takes metrics by name or as a mapping, not a {type(values).__name__}")
         self._begun()
+        if self._cadence is not None:
+            self._cadence.note({**(values or {}), **metrics})
         self.kernel.log_metrics({**(values or {}), **metrics}, step=step, epoch=epoch)
 
     def load(
@@ -176,15 +231,32 @@ class Run:
         """Return what is known of every metric so far."""
         return self.kernel.aggregated_metrics()
 
-    def finish(self, status: RunStatus | str = RunStatus.FINISHED, reason: str = "") -> None:
+    def finish(self, status: RunStatus | str | None = None, reason: str = "") -> None:
         """End the run and close its kernel. Happens by itself when the script ends.
 
-        `status` is finished, failed, crashed or preempted. Raises ``ConfigurationError`` for anything else.
+        `status` is finished, failed, crashed or preempted; without one it is finished, or preempted where `should_stop`
+        was true. Raises ``ConfigurationError`` for anything else.
         """
+        status = status or (RunStatus.PREEMPTED if self._preempted else RunStatus.FINISHED)
         ends = [each.value for each in RunStatus if each is not RunStatus.RUNNING]
         if status not in ends:
             raise ConfigurationError(f"status={status!r} is no end of a run: use {', '.join(ends)}")
+        atexit.unregister(self.finish)
+        self._end_cadence()
         self.kernel.close(status=RunStatus(status), reason=reason)
+
+    def _end_cadence(self, error: BaseException | None = None) -> None:
+        """Save what there is where the decision wants that of an exception, and give back what it took."""
+        if self._cadence is None:
+            return
+        cadence, self._cadence = self._cadence, None
+        failed = error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
+        if error is not None and failed and self._objects and cadence.should_save(error=error):
+            try:
+                self.save(step=self._step, tags=["on-exception"])
+            except Exception as another:  # the one that ends the training is the one to raise
+                error.add_note(f"What there was could not be saved: {type(another).__name__}: {another}")
+        cadence.close()
 
     def __enter__(self) -> Run:
         return self
@@ -192,4 +264,19 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._preempted and error is None:
+            return self.finish()
+        self._end_cadence(error)
         self.kernel.__exit__(kind, error, trace)
+        return None
+
+
+def _begun_cadence(kernel: Kernel, save: str | SaveDecision) -> SaveCadence:
+    """Return what is asked when to save; a decision that brings no cadence is read by its text."""
+    decision: Any = save
+    if not hasattr(decision, "begin"):
+        expression = cast("Any", kernel.plugins.provided.others["register_save_decisions"].get("expression"))
+        if expression is None:
+            raise KernelError(f"save={str(save)!r} cannot be read: the plugin cadence is not loaded")
+        decision = expression.create(str(save))
+    return cast("CanBegin", decision).begin(kernel)

@@ -34,6 +34,7 @@ DESCRIPTORS = {
     "register_analyzers": "AnalyzerDescriptor",
     "register_codecs": "CodecDescriptor",
     "register_commands": "CommandDescriptor",
+    "register_save_decisions": "SaveDecisionDescriptor",
 }
 """What the registration hooks return whose kind has a contract; the others return anything that has a name."""
 

@@ -8,7 +8,8 @@
         ...                      # the kit's docstring says which fixture
 
 Each kit tests numbered rules: those of the contract's docstring (`model_checkpoint.contracts.storage`, `.records`,
-`.framework`) or of its own. `model_checkpoint.testing.plugin_fixture` has a fixture that gives an open kernel.
+`.framework`, `.cadence`) or of its own. `model_checkpoint.testing.plugin_fixture` has a fixture that gives an open
+kernel.
 A kit is imported when it is first asked for, so that importing this package needs no pytest.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from model_checkpoint.testing.framework_adapter import FrameworkAdapterTests
     from model_checkpoint.testing.hook_plugin import HookPluginTests
     from model_checkpoint.testing.record_store import RecordStoreTests
+    from model_checkpoint.testing.save_decision import SaveDecisionTests
     from model_checkpoint.testing.storage_backend import StorageBackendTests
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "FrameworkAdapterTests",
     "HookPluginTests",
     "RecordStoreTests",
+    "SaveDecisionTests",
     "StorageBackendTests",
 ]
 
@@ -43,6 +46,7 @@ _MODULES = {
     "FrameworkAdapterTests": "framework_adapter",
     "HookPluginTests": "hook_plugin",
     "RecordStoreTests": "record_store",
+    "SaveDecisionTests": "save_decision",
     "StorageBackendTests": "storage_backend",
 }
 

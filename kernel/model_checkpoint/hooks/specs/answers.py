@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a fifth of what importing the hooks would cost
         Descriptor,
         FrameworkAdapterDescriptor,
         RecordStoreDescriptor,
+        SaveDecisionDescriptor,
         StorageBackendDescriptor,
     )
 
@@ -83,7 +84,7 @@ def register_integrity_algorithms(kernel: object) -> Iterable[Descriptor]:
 
 
 @answer
-def register_save_decisions(kernel: object) -> Iterable[Descriptor]:
+def register_save_decisions(kernel: object) -> Iterable[SaveDecisionDescriptor]:
     """Provide rules that say whether to save now, and why."""
     return ()
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from model_checkpoint.cli.scaffold.kinds import KINDS
+from model_checkpoint.cli.scaffold.taken import taken
 from model_checkpoint.cli.scaffold.writing import checked_name, rendered, write
 from model_checkpoint.errors import StorageError
 
 
 @click.command(
     "new",
+    short_help="Begin a plugin that works, with its tests.",
     epilog="\b\nExamples:\n  mce plugins new my-store --kind storage\n"
     + "  mce plugins new best-log --kind hook --into ~/plugins\n\n\b\nKinds:\n"
     + "\n".join(f"  {kind:<14}{about.summary.lower()}" for kind, about in KINDS.items()),
@@ -33,8 +35,12 @@ def new(name: str, kind: str, folder: Path, force: bool) -> None:
     plugin = checked_name(name)
     target = folder / f"mce-{plugin}"
     files = rendered(plugin, kind)
+    told = taken(plugin, files)
     try:
         write(files, target, force=force)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}. Nothing of it was left") from error
-    click.echo(f"{target}: {len(files)} files. It works as it is:\n  cd {target}\n  pip install -e '.[dev]'\n  pytest")
+    if told:
+        click.echo(f"mce: {told}", err=True)
+    steps = ["pip install -e '.[dev]'", "pytest", "mce plugins check ."]
+    click.echo("\n  ".join([f"{target}: {len(files)} files. It works as it is:", f"cd {target}", *steps]))

@@ -56,4 +56,9 @@ KINDS = {
         "command",
         "Use it with `mce $name`.",
     ),
+    "save-decision": Kind(
+        "Saves at ever longer intervals",
+        "decision",
+        'Use it with `mc.start("digits", save="$name:100 | last")`.',
+    ),
 }

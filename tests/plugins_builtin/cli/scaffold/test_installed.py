@@ -60,6 +60,13 @@ WORK = {
             command = kernel.plugins.provided.others["register_commands"].get("my-command").create()
         assert CliRunner().invoke(command).output == f"{saved}  step 7  sound\\n"
     """,
+    "save-decision": """
+        from model_checkpoint.contracts import Moment
+        with Kernel.open("sqlite:///:memory:", storage_backend="memory", quiet=True) as kernel:
+            kinds = kernel.plugins.provided.others["register_save_decisions"]
+            decision = kinds.get("my-save-decision").create("2")
+        assert [step for step in range(1, 9) if decision.decide(Moment(step=step, saved_step=step - 1))] == [2, 4, 8]
+    """,
 }
 
 

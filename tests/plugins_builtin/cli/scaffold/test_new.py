@@ -119,6 +119,7 @@ def test_every_contract_of_a_kind_can_be_begun() -> None:
         "AnalyzerDescriptor": "analyzer",
         "CodecDescriptor": "codec",
         "CommandDescriptor": "command",
+        "SaveDecisionDescriptor": "save-decision",
     }
     assert {begun[name] for name in descriptors} | {"hook"} == set(KINDS)
 
