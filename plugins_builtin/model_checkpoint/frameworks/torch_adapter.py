@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from model_checkpoint.contracts import JSON, Buffer, Mismatches, TensorView, TypedLeaf
-from model_checkpoint.frameworks import torch_rng, torch_tensors
+from model_checkpoint.frameworks import torch_gradients, torch_rng, torch_tensors
 from model_checkpoint.frameworks.state_dict_adapter import follows_convention
 from model_checkpoint.frameworks.torch_memory import Base
 from model_checkpoint.frameworks.torch_objects import Generators, Modules, Others, Tensors
@@ -21,6 +21,7 @@ class TorchAdapter:
     name = "torch"
 
     def __init__(self) -> None:
+        torch_gradients.watch_steps()
         self._handlers: dict[type, Any] = {
             torch.Tensor: Tensors(),
             torch.nn.Module: Modules(),
@@ -57,7 +58,8 @@ class TorchAdapter:
 
     def from_buffer(self, buffer: Buffer, base: object | None) -> object:
         """Return the memory of a buffer, made once."""
-        return base if base is not None else Base(buffer)
+        with torch.inference_mode(False):
+            return base if base is not None else Base(buffer)
 
     def from_view(
         self,
@@ -70,11 +72,13 @@ class TorchAdapter:
         attributes: Mapping[str, JSON],
     ) -> object:
         """Return the tensor that lies in `base`. Raises ``StateDecodeError``."""
-        return torch_tensors.rebuild(base, dtype, shape, strides, offset, attributes)
+        with torch.inference_mode(False):  # what is loaded in an evaluation may be trained on later
+            return torch_tensors.rebuild(base, dtype, shape, strides, offset, attributes)
 
     def from_leaf(self, kind: str, value: object) -> object:
         """Rebuild a leaf. Raises ``StateDecodeError``."""
-        return torch_tensors.rebuild_leaf(kind, value)
+        with torch.inference_mode(False):
+            return torch_tensors.rebuild_leaf(kind, value)
 
     def capture_rng(self) -> object:
         """Return the states of all global streams."""

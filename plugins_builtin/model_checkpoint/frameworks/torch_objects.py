@@ -42,14 +42,15 @@ class Modules:
 
     def restore_into(self, obj: nn.Module, state: Any, *, strict: bool) -> None:
         """Copy in place; with ``strict=False`` only the keys that fit."""
-        if strict:
-            obj.load_state_dict(state, strict=True)
-        elif isinstance(state, dict):
+        fitting = state
+        if not strict and isinstance(state, dict):
             found = self.check(obj, state)
             fitting = state.copy()  # keeps the versions of modules that torch hangs on a state dict
             for key in (*found.unexpected, *found.mismatched):
                 fitting.pop(key, None)
-            obj.load_state_dict(fitting, strict=False)
+        if strict or isinstance(state, dict):
+            with _mode_of(*obj.parameters(), *obj.buffers()):
+                obj.load_state_dict(fitting, strict=strict)
 
 
 class Tensors:
@@ -67,7 +68,7 @@ class Tensors:
     def restore_into(self, obj: Tensor, state: Any, *, strict: bool) -> None:
         """Copy in place, bit for bit."""
         if not self.check(obj, state):
-            with torch.no_grad():
+            with torch.no_grad(), _mode_of(obj):
                 carrier(obj.detach()).copy_(carrier(state.detach()))
 
 
@@ -117,7 +118,13 @@ class Others:
     def restore_into(self, obj: Any, state: Any, *, strict: bool) -> None:
         """Load a copy: schedulers keep what they are given, and change it."""
         if strict or not self.check(obj, state):
-            obj.load_state_dict(deepcopy(state))
+            with torch.inference_mode(False):
+                obj.load_state_dict(deepcopy(state))
+
+
+def _mode_of(*tensors: Tensor) -> torch.inference_mode:
+    """Return the mode in which they can be written into, whatever mode the caller is in."""
+    return torch.inference_mode(any(not nn.parameter.is_lazy(each) and each.is_inference() for each in tensors))
 
 
 def wrong_kind(state: object, wanted: str) -> Mismatches:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from model_checkpoint.contracts import Mismatches
+from model_checkpoint.frameworks import torch_gradients
 from model_checkpoint.frameworks.torch_objects import another_kind, wrong_kind
 
 _BY_SCHEDULERS = frozenset(
@@ -27,8 +28,11 @@ class Optimizers:
     """``torch.optim.Optimizer`` and what inherits from it."""
 
     def capture(self, obj: Optimizer) -> object:
-        """Return ``state_dict()``: integer keys, groups with their settings, live tensors."""
-        return obj.state_dict()
+        """Return ``state_dict()``, integer keys, settings and live tensors, and what `torch_gradients` adds to it."""
+        state: Any = obj.state_dict()
+        if not _has_numbers(obj, state):  # a class with a form of its own
+            return state
+        return {**state, torch_gradients.PARAMETERS: torch_gradients.capture(obj, state)}
 
     def check(self, obj: Optimizer, state: object) -> Mismatches:
         """Compare the groups, the number of their parameters, their settings, and the shapes of the state."""
@@ -46,28 +50,36 @@ class Optimizers:
         if not groups:
             return Mismatches()
         found = another_kind(obj.param_groups[0], groups[0], prefix="param_groups[0].", ignored=_BY_SCHEDULERS)
-        return Mismatches(found.missing, found.unexpected, dict(_wrong_shapes(obj, state)))
+        mismatched = {**dict(_wrong_shapes(obj, state)), **torch_gradients.check(obj, state)}
+        return Mismatches(found.missing, found.unexpected, mismatched)
 
     def restore_into(self, obj: Optimizer, state: Any, *, strict: bool) -> None:
-        """Load, then put back what torch has cast; with ``strict=False`` only where all of it fits."""
+        """Load, then put back what torch has cast, and the gradients; with ``strict=False`` only where all of it fits.
+
+        What is made here is trained on later, so it is made outside of an inference mode that the caller may be in.
+        """
         if not strict and self.check(obj, state):
             return
-        obj.load_state_dict(state)
-        loaded: dict[Any, Any] = obj.state
-        for key, param in _parameters(obj, state):
-            place, stored = key if param is None else param, state["state"][key]
-            held = loaded.get(place)
-            if isinstance(held, dict) and isinstance(stored, dict) and held.keys() == stored.keys():
-                loaded[place] = _exact(stored, held)
+        with torch.inference_mode(False):
+            obj.load_state_dict({key: value for key, value in state.items() if key != torch_gradients.PARAMETERS})
+            loaded: dict[Any, Any] = obj.state
+            for key, param in _parameters(obj, state):
+                place, stored = key if param is None else param, state["state"][key]
+                held = loaded.get(place)
+                if isinstance(held, dict) and isinstance(stored, dict) and held.keys() == stored.keys():
+                    loaded[place] = _exact(stored, held)
+            torch_gradients.restore(obj, state)
+
+
+def _has_numbers(obj: Optimizer, state: object) -> bool:
+    groups = state.get("param_groups") if isinstance(state, dict) else None
+    live = [len(group["params"]) for group in obj.param_groups]
+    return isinstance(groups, list) and [_count(group) for group in groups] == live
 
 
 def _parameters(obj: Optimizer, state: dict[str, Any]) -> Iterator[tuple[object, Tensor | None]]:
     """Yield every key of the stored state with its live parameter, or None for state that belongs to no parameter."""
-    by_key = {
-        key: param
-        for stored, live in zip(state["param_groups"], obj.param_groups, strict=True)
-        for key, param in zip(stored["params"], live["params"], strict=True)
-    }
+    by_key = dict(torch_gradients.numbered(obj, state))
     yield from ((key, by_key.get(key)) for key in state["state"])
 
 
