@@ -6,9 +6,11 @@ writers.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class AtomicJSONStorage(Storage):
         return document
 
     def write(self, data: dict[str, dict[str, Any]]) -> None:
-        """Replace the document."""
+        """Replace the document. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temp = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -77,21 +79,12 @@ class LockedDocument:
         """Return the document as it is; close it after reading."""
         return TinyDB(self.path, storage=AtomicJSONStorage)
 
-    def changing(self) -> _Changing:
-        """Return a context in which nobody else changes the document."""
-        return _Changing(self.path)
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[TinyDB]:
+        """Give the document, which nobody else changes meanwhile.
 
-
-class _Changing:
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._lock = path, FileLock(f"{path}.lock", timeout=LOCK_S)
-
-    def __enter__(self) -> TinyDB:
-        self._lock.acquire()
-        self._db = TinyDB(self._path, storage=AtomicJSONStorage)
-        return self._db
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-        self._lock.release()
+        Raises OSError where it cannot be locked, for `LOCK_S` seconds or at all.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock", timeout=LOCK_S), self.reading() as db:
+            yield db

@@ -1,6 +1,6 @@
 """Settings: a typed, frozen snapshot, read once per operation."""
 
-from model_checkpoint.config.load import Loaded, load, load_config
+from model_checkpoint.config.load import Loaded, load
 from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, Section, StorageConfig
 from model_checkpoint.config.sections import check_section
@@ -24,6 +24,5 @@ __all__ = [
     "StorageConfig",
     "check_section",
     "load",
-    "load_config",
     "show",
 ]

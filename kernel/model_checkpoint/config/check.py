@@ -69,7 +69,9 @@ def _value(key: Key, each: Setting) -> object:
         value = _path(value)
     elif isinstance(value, list):
         value = tuple(value)
-    if not isinstance(value, Path) and type(value) is not declared.kind:
+    elif key == ("database", "url") and isinstance(value, Path):
+        raise Unfit(f"is a path: write it as text, sqlite:///{value}")
+    if declared.kind is not Path and type(value) is not declared.kind:
         value = _by_pydantic(declared.kind, value, strict=each.layer != "environment")
     if isinstance(value, float) and not 0 <= value <= 1e6:  # not NaN either
         raise Unfit("does not fit: give seconds from 0 to 1000000")

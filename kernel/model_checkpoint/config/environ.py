@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from model_checkpoint.config.keys import PLUGINS, Key, Setting, known
+from model_checkpoint.config.keys import PLUGINS, Key, Setting, in_a_variable, known
 
 _OTHERS = {"MCE_RUN", "MCE_ENV", "MCE_CONFIG", "MCE_FULL", "MCE_HOME"}
 _PLUGINS = "MCE_PLUGINS"
@@ -22,7 +22,7 @@ def from_environ(
         warnings: gets one for each variable that sets nothing and looks as if it should.
     """
     found: dict[Key, Setting] = {}
-    spelled = {name.replace("-", "_").upper(): name for name in sections}
+    spelled = {in_a_variable(name).upper(): name for name in sections}
     for variable in sorted(name for name in environ if name.startswith("MCE_") and environ[name]):
         key = _key(variable, spelled)
         if key is None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from model_checkpoint.common.toml_text import DEEPEST_KEY, line_of_deep_key
 from model_checkpoint.config.check import checked, settings_of
-from model_checkpoint.config.keys import Setting, Settings, leaves, top_level
+from model_checkpoint.config.keys import Setting, Settings, leaves, plant, top_level
 
 Tables = dict[str, dict[str, Any]]
 
@@ -148,12 +148,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 def _planted(settings: Settings, table: dict[str, Any]) -> dict[str, Any]:
     for key, each in settings.items():
-        place = table
-        for part in key[:-1]:
-            below = place.get(part)
-            if not isinstance(below, dict):
-                below = place[part] = {}
-            place = below
+        place = plant(table, key)
         if each.value == {}:
             place.setdefault(key[-1], {})
         else:

@@ -106,8 +106,27 @@ def leaves(table: Mapping[str, object], above: Key = ()) -> Iterator[tuple[Key, 
 
 def overlaid(lower: Settings, upper: Settings) -> Settings:
     """Return `lower` with `upper` over it: what stands above or below a key of `upper` in the tree gives way."""
-    kept = {key: each for key, each in lower.items() if not any(key[: len(new)] == new[: len(key)] for new in upper)}
-    return kept | upper
+    return {key: each for key, each in lower.items() if not on_one_way(key, upper)} | upper
+
+
+def on_one_way(key: Key, others: Iterable[Key]) -> bool:
+    """Say whether `key` is one of `others`, or stands above or below one in the tree."""
+    return any(key[: len(each)] == each[: len(key)] for each in others)
+
+
+def plant(table: dict[str, Any], key: Key) -> dict[str, Any]:
+    """Return the table in which the last part of `key` stands, making it where there is none."""
+    for part in key[:-1]:
+        below = table.get(part)
+        if not isinstance(below, dict):
+            below = table[part] = {}
+        table = below
+    return table
+
+
+def in_a_variable(section: str) -> str:
+    """Return a plugin's section as variables call it: ``best_news``, from ``MCE_PLUGINS__BEST_NEWS__FILE``."""
+    return section.replace("-", "_").lower()
 
 
 def meant(key: Key) -> str:

@@ -12,11 +12,22 @@ from typing import Any, cast
 
 from model_checkpoint.config.check import checked
 from model_checkpoint.config.environ import from_environ
-from model_checkpoint.config.keys import PLUGINS, Key, Setting, Settings, dotted, known, leaves, overlaid, undotted
+from model_checkpoint.config.keys import (
+    PLUGINS,
+    Key,
+    Setting,
+    Settings,
+    dotted,
+    known,
+    leaves,
+    on_one_way,
+    overlaid,
+    plant,
+    undotted,
+)
 from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import KernelConfig, Section
 from model_checkpoint.config.sources import ConfigSources
-from model_checkpoint.errors import ConfigurationError
 
 _SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
 _DIRECTORY = ("storage", "checkpoint_dir")
@@ -85,7 +96,7 @@ def changed(loaded: Loaded, changes: Mapping[str, object], layer: str = "script"
     fit = checked(_given(changes, layer), problems)
     problems += [
         f"{dotted(key)} is enforced by {each.where} and cannot be changed" for key, each in loaded.enforced.items()
-        if any(key[: len(new)] == new[: len(key)] for new in fit)
+        if on_one_way(key, fit)
     ]  # fmt: skip
     if problems:
         raise ConfigProblems(problems)
@@ -94,33 +105,6 @@ def changed(loaded: Loaded, changes: Mapping[str, object], layer: str = "script"
     config = replace(config, environment=loaded.config.environment)
     return replace(loaded, config=config, origins={**origins, "environment": loaded.origins["environment"]},
                    settings=settings)  # fmt: skip
-
-
-def load_config(
-    *,
-    database_url: str | None = None,
-    checkpoint_dir: str | os.PathLike[str] | None = None,
-    storage_backend: str | None = None,
-    strict: bool | None = None,
-    quiet: bool | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> KernelConfig:
-    """Return the settings that hold now, no file being read. Raises ``ConfigurationError`` naming what is at fault."""
-    url: object = database_url
-    if url and not isinstance(url, str):
-        raise ConfigurationError(f"database_url is a {type(url).__name__}: write it as text, sqlite:///{url}")
-    if storage_backend is not None and not isinstance(storage_backend, str):
-        raise ConfigurationError(f"storage_backend={storage_backend!r} is no name: give a string such as 'vault'")
-    given = {
-        "database.url": database_url or None,
-        "storage.checkpoint_dir": checkpoint_dir or None,
-        "storage.backend": storage_backend or None,
-        "hooks.strict": strict,
-        "quiet": quiet,
-    }
-    arguments = {key: value for key, value in given.items() if value is not None}
-    environment = environ.get("MCE_ENV") or "development"
-    return load(ConfigSources(environment=environment, environ=environ, arguments=arguments)).config
 
 
 def _from_files(
@@ -161,7 +145,7 @@ def _built(
     plugins: dict[str, Any] = {}
     for key, each in settings.items():
         if key[0] == PLUGINS:
-            _plant(plugins, key[1:], each.value)
+            plant(plugins, key[1:])[key[-1]] = each.value
         elif len(key) == 1:
             top[key[0]] = each.value
         else:
@@ -195,15 +179,6 @@ def _expanded(directory: Path) -> Path:
 
 def _sections(plugins: dict[str, Any]) -> Mapping[str, Mapping[str, object]]:
     return cast("Mapping[str, Mapping[str, object]]", Section(plugins))
-
-
-def _plant(table: dict[str, Any], key: Key, value: object) -> None:
-    for part in key[:-1]:
-        below = table.get(part)
-        if not isinstance(below, dict):
-            below = table[part] = {}
-        table = below
-    table[key[-1]] = value
 
 
 def _beside(url: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from model_checkpoint.common.secrets import MASK, Secret, is_reference
 from model_checkpoint.common.urls import masked
@@ -27,10 +27,15 @@ def presentable(key: Key, value: object) -> object:
     return masked(value) if isinstance(value, str) else value
 
 
-def shown(key: Key, value: object) -> str:
-    """Return `value` as text for a reader, masked."""
+def as_text(key: Key, value: object, write: Callable[[object], str]) -> str:
+    """Return what `write` makes of `value` once it is masked."""
     try:
-        text = repr(presentable(key, value))
+        return write(presentable(key, value))
     except (ValueError, RecursionError):  # an integer of thousands of digits
-        text = f"a {type(value).__name__} too large to be shown"
+        return f"a {type(value).__name__} too large to be shown"
+
+
+def shown(key: Key, value: object) -> str:
+    """Return `value` masked and as Python writes it, cut off where it is long."""
+    text = as_text(key, value, repr)
     return text if len(text) <= 200 else f"{text[:197]}..."

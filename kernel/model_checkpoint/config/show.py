@@ -7,7 +7,7 @@ from typing import NamedTuple
 from model_checkpoint.common.secrets import MASK, is_reference
 from model_checkpoint.config.keys import PLUGINS, dotted, known, leaves
 from model_checkpoint.config.load import Loaded
-from model_checkpoint.config.masks import presentable
+from model_checkpoint.config.masks import as_text
 
 
 class Row(NamedTuple):
@@ -40,10 +40,7 @@ def show(loaded: Loaded) -> list[Row]:
 def _shown(key: tuple[str, ...], value: object, layer: str) -> str:
     if layer == "secrets" and key[0] == PLUGINS:  # whatever it is called, somebody put it there
         return value if isinstance(value, str) and is_reference(value) else MASK
-    try:
-        return _text(presentable(key, value))
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        return f"a {type(value).__name__} too large to be shown"
+    return as_text(key, value, _text)
 
 
 def _text(value: object) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NoReturn, Protocol
 
-from model_checkpoint.config.keys import PLUGINS, Key, dotted, known, leaves, undotted
+from model_checkpoint.config.keys import PLUGINS, Key, dotted, known, leaves, on_one_way, undotted
 from model_checkpoint.config.load import Loaded, changed
 from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import KernelConfig
@@ -36,8 +36,9 @@ class Participant(Protocol):
         """Raise where `new` cannot be used."""
 
     def reconfigure(self, old: KernelConfig, new: KernelConfig) -> Iterable[str] | None:
-        """Go over from `old` to `new`; return the keys that count from the next start. To go back it is called the
-        other way round.
+        """Go over from `old` to `new`; return the keys that count from the next start only.
+
+        To go back it is called the other way round.
         """
 
 
@@ -178,11 +179,7 @@ class ConfigSwap:
 
     def _drop_what_is_enforced(self, new: Loaded) -> None:
         """Give up what `update` changed and an administrator has enforced since."""
-        enforced = [
-            name
-            for name in self._changes
-            if any(key[: len(each)] == each[: len(key)] for key in [undotted(name)] for each in new.enforced)
-        ]
+        enforced = [name for name in self._changes if on_one_way(undotted(name), new.enforced)]
         for name in enforced:
             log.warning("%s is enforced now; what update() made of it is given up", name)
             del self._changes[name]

@@ -20,18 +20,11 @@ class BackendSet:
     """Opens backends by name under one checkpoint directory."""
 
     def __init__(self, descriptors: Registry[StorageBackendDescriptor], root: Path, default: str, fs: FsOps) -> None:
-        self._descriptors, self._root, self._default, self._fs = descriptors, root, default, fs
+        self._descriptors, self._root, self._fs = descriptors, root, fs
+        self.default = default
+        """The name of the backend that is used unless told otherwise."""
         self._open: dict[str, StorageBackend] = {}
         self._lock, self._pid = threading.Lock(), os.getpid()
-
-    @property
-    def default(self) -> str:
-        """The name of the backend that is used unless told otherwise."""
-        return self._default
-
-    @default.setter
-    def default(self, name: str) -> None:
-        self._default = name
 
     def descriptor(self, name: str) -> StorageBackendDescriptor:
         """Return what is known of a backend. Raises ``UnknownBackendError`` that offers the names there are."""
@@ -79,7 +72,7 @@ class BackendSet:
 
     def collect(self) -> CollectReport:
         """Let every backend that was opened, and the default one, remove what no checkpoint needs."""
-        self.open(self._default)
+        self.open(self.default)
         reports = [backend.collect() for backend in [*self._open.values()]]
         return CollectReport(
             tuple(name for report in reports for name in report.removed),

@@ -12,7 +12,7 @@ from model_checkpoint.checkpoint.saver import Saver
 from model_checkpoint.checkpoint.services import Operation
 from model_checkpoint.checkpoint.which import Scope, checked_mode
 from model_checkpoint.common.fsops import FsOps
-from model_checkpoint.config import ConfigSources
+from model_checkpoint.config import ConfigSources, ConfigWatcher
 from model_checkpoint.contracts import JSON, Analyzer, MetricAggregate, RunStatus
 from model_checkpoint.errors import ConfigurationError, KernelClosedError, KernelError
 from model_checkpoint.hooks import FireReport, HookEvent, HookManager
@@ -22,7 +22,7 @@ from model_checkpoint.kernel.exclusive import Exclusive
 from model_checkpoint.kernel.identity import default_experiment
 from model_checkpoint.kernel.performance import performance_report
 from model_checkpoint.kernel.runs import RunStarter
-from model_checkpoint.kernel.settings import ConfigFollower, plugin_section, read_settings
+from model_checkpoint.kernel.settings import followed, plugin_section, read_settings, warn_of_foreign_sections
 from model_checkpoint.plugins import PluginSet
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Kernel(CheckpointOperations):
         self._saver = Saver()
         self._lock = Exclusive(lambda: self._saver.is_finishing, self.plugins.waits_for_us)
         self._closed = self._closing = self._has_deleted = False
-        self._follower: ConfigFollower | None = None
+        self._watcher: ConfigWatcher | None = None
 
     @classmethod
     def open(
@@ -169,7 +169,8 @@ class Kernel(CheckpointOperations):
         open_kernels.add(self)
         self.plugins.start_all()
         self.plugins.require(self.config.required_plugins)
-        self._follower = ConfigFollower.of(self, self._sources)
+        warn_of_foreign_sections(self)
+        self._watcher = followed(self, self._sources)
         opening.announce(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -343,8 +344,8 @@ class Kernel(CheckpointOperations):
                 ends.callback(self._clean_up)
                 ends.callback(self.hooks.flush, DRAIN_S)
                 ends.callback(self.fire, HookEvent.ON_SYSTEM_SHUTDOWN, reason=reason or status.value, deadline_s=None)
-            if self._follower is not None:
-                ends.callback(self._follower.close)
+            if self._watcher is not None:
+                ends.callback(self._watcher.stop)
             try:
                 self.end_run(status, reason)
             finally:

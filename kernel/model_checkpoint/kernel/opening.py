@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 
 def add_objects(plugins: PluginSet, objects: Iterable[object]) -> None:
-    """Register a script's objects. Two of one name cannot be meant: the second would replace the first."""
+    """Register a script's objects.
+
+    Raises ``ConfigurationError`` for two of one name, which cannot be meant: the second would replace the first.
+    """
     added: set[str] = set()
     for plugin in objects:
         label = label_of(plugin)
@@ -48,7 +51,10 @@ def add_objects(plugins: PluginSet, objects: Iterable[object]) -> None:
 
 
 def wanted_plugins(wanted: str | Iterable[str]) -> list[FoundPlugin]:
-    """Return the installed plugins that ``all``, ``builtin`` or names mean. Raises ``KernelError`` for other names."""
+    """Return the installed plugins that ``all``, ``builtin`` or names mean.
+
+    Raises ``KernelError`` for names of no plugin, ``ConfigurationError`` for what is no name.
+    """
     found = discover()
     if wanted == "all":
         return found
@@ -99,7 +105,10 @@ class Parts:
 def assemble(
     config: KernelConfig, hooks: HookManager, provided: Provided, metric_modes: Mapping[str, str], fs: FsOps
 ) -> Parts:
-    """Open the record store and wire it up with what the plugins provide."""
+    """Open the record store and wire it up with what the plugins provide.
+
+    Raises ``UnknownSchemeError``, ``UnknownBackendError``, ``PluginLoadError``, ``ConfigurationError``.
+    """
     root = _checked_directory(config.storage.checkpoint_dir)
     backends = BackendSet(provided.storage, root, config.storage.backend, fs)
     backends.descriptor(backends.default)  # a wrong name is told now, not at the first save
@@ -131,7 +140,7 @@ def _checked_directory(path: Path) -> Path:
 
 
 def announce(kernel: Kernel) -> None:
-    """Tell the plugins that the kernel is open, and the user, unless he wants it quiet, where things are."""
+    """Tell the plugins that the kernel is open, and the user, unless it is to be quiet, where things are."""
     kernel.fire(
         HookEvent.ON_SYSTEM_START,
         config=kernel.config,

@@ -16,14 +16,13 @@ from model_checkpoint.config import (
     ConfigSwap,
     ConfigWatcher,
     KernelConfig,
-    Loaded,
     Participant,
     Row,
     check_section,
     load,
     show,
 )
-from model_checkpoint.config.keys import dotted
+from model_checkpoint.config.keys import dotted, in_a_variable
 from model_checkpoint.errors import ConfigurationError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.plugins import PluginState, call_optional
@@ -38,7 +37,7 @@ _log = logging.getLogger("model_checkpoint")
 def read_settings(
     kernel: Kernel, arguments: Mapping[str, object], config_file: str | os.PathLike[str] | None
 ) -> tuple[ConfigSwap, ConfigSources]:
-    """Read the settings for a kernel, of which only the early plugins are there; return also where they are read from.
+    """Read the settings for a kernel that has only its early plugins yet; return also where they are read from.
 
     Raises ``ConfigurationError`` with all that is wrong, ``OperationVetoed``.
     """
@@ -86,14 +85,9 @@ def _section(config: KernelConfig, plugin: Plugin, schema: type | None) -> objec
     return check_section(schema, raw, dotted(("plugins", plugin.section))) if schema else raw
 
 
-def _in_a_variable(section: str) -> str:
-    """Return how a section is called that only variables set: ``MCE_PLUGINS__BEST_NEWS__FILE`` of ``best-news``."""
-    return section.replace("-", "_").lower()
-
-
 def _written(config: KernelConfig, plugin: Plugin) -> Mapping[str, object] | None:
     own = config.plugins.get(plugin.section)
-    return own if own is not None else config.plugins.get(_in_a_variable(plugin.section))
+    return own if own is not None else config.plugins.get(in_a_variable(plugin.section))  # only variables set it
 
 
 def participants(kernel: Kernel) -> Iterable[Participant]:
@@ -115,7 +109,7 @@ class KernelPart:
     name: str = "kernel"
 
     def check(self, new: KernelConfig) -> None:
-        """Raise where a new setting cannot be followed."""
+        """Raise ``UnknownBackendError`` or ``PluginLoadError`` where the new storage backend cannot be had."""
         self.kernel.backends.descriptor(new.storage.backend)
 
     def reconfigure(self, old: KernelConfig, new: KernelConfig) -> None:
@@ -156,31 +150,27 @@ class PluginPart:
         return schema if isinstance(schema, type) else None
 
 
-class ConfigFollower:
-    """Takes over changes of the files while a kernel is open."""
+def warn_of_foreign_sections(kernel: Kernel) -> None:
+    """Mention in the log the sections of plugins that are not installed."""
+    sections = {plugin.section for plugin in kernel.plugins.known()}
+    unknown = sorted(set(kernel.settings.loaded.config.plugins) - sections - {in_a_variable(each) for each in sections})
+    if unknown:
+        _log.warning("the settings have sections for plugins that are not installed: %s", ", ".join(unknown))
 
-    def __init__(self, watcher: ConfigWatcher) -> None:
-        self._watcher = watcher
 
-    @classmethod
-    def of(cls, kernel: Kernel, sources: ConfigSources) -> ConfigFollower | None:
-        """Watch the files that a kernel's settings came from; None where there is none, or nobody wants it."""
-        loaded: Loaded = kernel.settings.loaded
-        sections = {plugin.section for plugin in kernel.plugins.known()}
-        unknown = sorted(set(loaded.config.plugins) - sections - {_in_a_variable(each) for each in sections})
-        if unknown:
-            _log.warning("the settings have sections for plugins that are not installed: %s", ", ".join(unknown))
-        if not loaded.files or not loaded.config.watch_config:
-            return None
-        folders = {path.parent for path in loaded.files}
-        paths = [path for _, path in sources.files if path.parent in folders]  # one that comes later counts too
-        watcher = ConfigWatcher(paths, lambda: _reload(kernel), digest=loaded.digest)
-        watcher.start()
-        return cls(watcher)
+def followed(kernel: Kernel, sources: ConfigSources) -> ConfigWatcher | None:
+    """Take over changes of the files that a kernel's settings came from, until the watcher is stopped.
 
-    def close(self) -> None:
-        """Watch no longer."""
-        self._watcher.stop()
+    None where there is no file, or nobody wants it.
+    """
+    loaded = kernel.settings.loaded
+    if not loaded.files or not loaded.config.watch_config:
+        return None
+    folders = {path.parent for path in loaded.files}
+    paths = [path for _, path in sources.files if path.parent in folders]  # one that comes later counts too
+    watcher = ConfigWatcher(paths, lambda: _reload(kernel), digest=loaded.digest)
+    watcher.start()
+    return watcher
 
 
 def _reload(kernel: Kernel) -> None:

@@ -118,7 +118,7 @@ def bring_up(
 
 
 def start(plugin: Plugin, kernel: object) -> None:
-    """Let a plugin begin its work."""
+    """Let a plugin begin its work. Raises what it raises, ``TakenDownError`` where it was taken down meanwhile."""
     attempt, exits = plugin.attempt, plugin.exits
     call_optional(plugin.obj, "start", {"kernel": kernel, "exits": exits})
     try:

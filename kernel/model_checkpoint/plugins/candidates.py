@@ -31,19 +31,16 @@ class Candidate:
 class Candidates:
     """The candidates, by everything that others call them.
 
-    `refused_before` and `distributions` are those of `resolve`; the former are *barred* here.
+    `refused_before` is that of `resolve`; those in it are *barred* here.
     """
 
-    def __init__(
-        self, candidates: Iterable[Candidate], refused_before: Mapping[str, str], distributions: Mapping[str, str]
-    ) -> None:
+    def __init__(self, candidates: Iterable[Candidate], refused_before: Mapping[str, str]) -> None:
         everybody = sorted(candidates, key=lambda each: (not each.builtin, each.name))
         doubles = sorted(name for name, count in Counter(each.name for each in everybody).items() if count > 1)
         if doubles:
             raise ValueError(f"several candidates have the same name: give each plugin once ({', '.join(doubles)})")
         self.by_name = {each.name: each for each in everybody if each.name not in refused_before}
         self.barred = dict(sorted(refused_before.items()))
-        self.distributions = distributions
         self._names = _by_normalized_name(self.by_name)
         self.barred_names = _by_normalized_name(self.barred)
         self.providers: dict[str, list[str]] = {}

@@ -12,7 +12,6 @@ the two make of an odd distribution differs. So only the folders come from the l
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
@@ -24,7 +23,6 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_checkpoint.common.urls import masked
 from model_checkpoint.errors import PluginLoadError
 from model_checkpoint.plugins.requirements import is_version, normalized
 
@@ -51,8 +49,6 @@ class RawEntryPoint:
     """Import it. Raises ``PluginLoadError`` for a value that names nothing, and what the import raises."""
     requires_dist: Callable[[], list[str]] = field(compare=False, repr=False)
     """Return its ``Requires-Dist`` as they are written."""
-    origin: Callable[[], str] = field(compare=False, repr=False)
-    """Say where it was installed from, where that was no index: ``editable, /work/mce-s3``."""
 
 
 def entry_points(group: str) -> list[RawEntryPoint]:
@@ -80,7 +76,6 @@ def entry_points(group: str) -> list[RawEntryPoint]:
                     version,
                     load=partial(_load, name, value, distribution),
                     requires_dist=folder.requires_dist,
-                    origin=folder.origin,
                 ),
             )
     return list(found.values())
@@ -119,21 +114,6 @@ class _Folder:
     def requires_dist(self) -> list[str]:
         """Return what it needs, as its METADATA says."""
         return [" ".join(str(line).split()) for line in self.headers().get_all("Requires-Dist") or ()]
-
-    def origin(self) -> str:
-        """Say where it was installed from, if its ``direct_url.json`` tells (PEP 610)."""
-        try:
-            told = json.loads(self.read("direct_url.json") or "{}")
-            url = str(told.get("url") or "")
-            path = url.removeprefix("file://")
-            editable = (told.get("dir_info") or {}).get("editable") is True
-            commit = (told.get("vcs_info") or {}).get("commit_id")
-        except (ValueError, AttributeError, RecursionError):
-            return ""
-        if not url:
-            return ""
-        shown = path if path != url else masked(url)
-        return f"editable, {shown}" if editable else f"{shown} at {commit}" if commit else shown
 
 
 def _installed() -> list[_Folder]:
@@ -200,7 +180,7 @@ def _header(headers: Message, name: str) -> str:
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return at most `limit` bytes of a file; symbolic links are followed, for some installers make nothing else.
 
-    Raises OSError, also for what is no file; a FIFO is not waited for.
+    Raises OSError, also for what is no regular file; a FIFO is not waited for.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     try:

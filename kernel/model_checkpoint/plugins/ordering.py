@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from model_checkpoint.plugins.discovery import FoundPlugin
 from model_checkpoint.plugins.manifest import Manifest
 from model_checkpoint.plugins.policy import PluginState, Refusal, in_passing
-from model_checkpoint.plugins.requirements import normalized
+from model_checkpoint.plugins.requirements import fits, normalized
 from model_checkpoint.plugins.resolution import Candidate, resolve
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -86,6 +86,6 @@ def _outdated(plugin: FoundPlugin, others: Iterable[FoundPlugin]) -> str:
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         version = next(each.version for each in others if normalized(each.distribution) == normalized(name))
-        if not wanted.specifier.contains(version, prereleases=True):
+        if not fits(version, str(wanted.specifier)):
             return f"needs {name}{wanted.specifier}, found {version}: pip install -U '{name}{wanted.specifier}'"
     return ""

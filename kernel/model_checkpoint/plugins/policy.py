@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from model_checkpoint.plugins.discovery import FoundPlugin
+from model_checkpoint.plugins.requirements import fits
 
 KERNEL_API = "1.0"
 """The version of what plugins may rely on."""
@@ -86,23 +87,13 @@ def _refusal(plugin: FoundPlugin, policy: Policy) -> Refusal | None:
             is_wanted=True,
         )
     for distribution, specifier, why in policy.blocked:
-        if plugin.distribution == distribution and _matches(plugin.version, specifier):
+        if plugin.distribution == distribution and fits(plugin.version, specifier):
             return Refusal(PluginState.BLOCKED, f"{distribution}{specifier} is blocked: {why}; install another version")
     wanted = plugin.manifest.kernel_api if plugin.manifest else ""
-    if wanted and not _matches(KERNEL_API, wanted):
+    if wanted and not fits(KERNEL_API, wanted):
         return Refusal(
             PluginState.REFUSED,
             f"it is made for kernel API {wanted}, and this is {KERNEL_API}: install a version of"
             f" {plugin.distribution or plugin.name} that fits, or another one of model-checkpoint-engine",
         )
     return None
-
-
-def _matches(version: str, specifier: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import InvalidVersion
-
-    try:
-        return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidVersion:
-        return False

@@ -38,11 +38,8 @@ class Requirement:
         return f"{self.name}{self.specifier}"
 
     def matches(self, version: str) -> bool:
-        """Say whether `version` will do. Pre-releases count; what is no version (PEP 440) fits no specifier."""
-        if not self.specifier:
-            return True
-        number = _version(version)
-        return number is not None and _specifiers(self.specifier).contains(number, prereleases=True)
+        """Say whether `version` will do."""
+        return fits(version, self.specifier)
 
 
 def parse(text: str) -> Requirement:
@@ -80,6 +77,17 @@ def wrong_specifier(specifier: str) -> str:
     except InvalidSpecifier:
         return f"{specifier!r} is no version specifier (PEP 440): write it like '>=1.2,<2'"
     return ""
+
+
+def fits(version: str, specifier: str) -> bool:
+    """Say whether a version is one of those that a specifier admits; an empty one admits whatever it is.
+
+    Pre-releases count; what is no version (PEP 440) fits no specifier. Raises packaging's ``InvalidSpecifier``.
+    """
+    if not specifier:
+        return True
+    number = _version(version)
+    return number is not None and _specifiers(specifier).contains(number, prereleases=True)
 
 
 def is_version(text: str) -> bool:

@@ -87,18 +87,15 @@ class Resolution:
 def resolve(
     candidates: Iterable[Candidate],
     refused_before: Mapping[str, str] = _NONE,
-    *,
-    distributions: Mapping[str, str] = _NONE,
 ) -> Resolution:
-    """Return which candidates are loaded, in which order, and why the others are not. The order given is of no matter.
+    """Return which candidates are loaded, in which order, and why the others are not. The order given does not matter.
 
     Args:
         candidates: each name once, or ``ValueError`` is raised.
         refused_before: plugin -> why it may not be loaded, such as ``is disabled: mce plugins enable s3``. A candidate
             named here only lends its capabilities to the messages.
-        distributions: plugin -> what pip installs it by, for plugins that are not there.
     """
-    known = Candidates(candidates, refused_before, distributions)
+    known = Candidates(candidates, refused_before)
     loaded = known.space.first_sound_set()
     refusals = _Refusals(known, loaded)
     needs = {
@@ -176,11 +173,7 @@ class _Refusals:
             return Outcome.WRONG_VERSION, f"{wanted}, found {shown}: {_upgrade(found.distribution, wanted)}"
         if barred is not None:
             return Outcome.REQUIREMENT_REFUSED, f"{wanted}, which {self._known.barred[barred]}"
-        source = self._known.distributions.get(wanted.name)
-        todo = (
-            f"pip install {quote(f'{source}{wanted.specifier}')}" if source else "install the distribution that has it"
-        )
-        return Outcome.MISSING, f"{wanted}, which is not installed: {todo}"
+        return Outcome.MISSING, f"{wanted}, which is not installed: install the distribution that has it"
 
     def _clash(self, one: str, other: str) -> str:
         """Say why two rivals conflict, as a text that goes on after the first one's name."""

@@ -18,7 +18,8 @@ _log = logging.getLogger("model_checkpoint")
 def states_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the file: ``plugins.json`` in ``MCE_HOME``, else where the user's programs keep their state.
 
-    None for a user without a home, as in a container with a made-up uid.
+    None for a user without a home, as in a container with a made-up uid. Raises ``ConfigurationError`` where
+    ``MCE_HOME`` is no path.
     """
     from platformdirs import user_state_path
 
@@ -43,7 +44,10 @@ def _kept(path: Path) -> Iterator[None]:
 
 
 class PluginStates:
-    """What is disabled in this environment. Reading it where nothing was ever disabled costs one look at the disk."""
+    """What is disabled in this environment. Reading it where nothing was ever disabled costs one look at the disk.
+
+    Raises ``ConfigurationError`` as `states_file` does, unless `path` is given.
+    """
 
     def __init__(self, path: Path | None = None, *, environment: str = sys.prefix) -> None:
         self.path = path or states_file()
@@ -74,7 +78,11 @@ class PluginStates:
         }
 
     def disable(self, plugin: str, reason: str = "") -> None:
-        """Keep `plugin` disabled until `enable`. Raises ``RecordStoreDamagedError``, OSError."""
+        """Keep `plugin` disabled until `enable`.
+
+        Raises ``ConfigurationError`` for a user without a home, ``KernelError`` where the file cannot be written,
+        ``RecordStoreDamagedError`` where it holds something else.
+        """
         from tinydb import where
 
         from model_checkpoint.common.json_storage import LockedDocument
@@ -87,8 +95,11 @@ class PluginStates:
             db.upsert(row, (where("environment") == self._environment) & (where("plugin") == plugin))
 
     def enable(self, plugin: str) -> bool:
-        """Let `plugin` load again; return whether it was disabled. Raises ``RecordStoreDamagedError``, OSError."""
-        if self.path is None or not self.path.exists():
+        """Let `plugin` load again; return whether it was disabled.
+
+        Raises ``KernelError`` where the file cannot be written, ``RecordStoreDamagedError``.
+        """
+        if self.path is None or not os.path.exists(self.path):
             return False
         from tinydb import where
 

@@ -45,7 +45,7 @@ class Turn:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for the turn, unless this thread or the one that waits for it has it."""
+        """Wait for the turn, unless the caller has a part in it."""
         if self.is_mine:
             yield
             return

@@ -202,7 +202,7 @@ def test_without_a_file_no_library_that_reads_one_is_imported(tmp_path: Path) ->
     program = (
         "import sys; from model_checkpoint.config import *;"
         "load(ConfigSources.usual({'MCE_STORAGE_VERIFY': 'full', 'MCE_QUIET': '1', 'MCE_REQUIRED_PLUGINS': 'a,b'}));"
-        "load_config(environ={}, quiet=True); check_section(HooksConfig, {}, 'x');"
+        "load(ConfigSources(arguments={'quiet': True})); check_section(HooksConfig, {}, 'x');"
         "print(sorted({'dynaconf', 'pydantic', 'tomllib', 'watchdog'} & set(sys.modules)))"
     )
     environ = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}

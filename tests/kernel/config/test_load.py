@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from model_checkpoint.config import load_config
+from model_checkpoint.config import ConfigSources, KernelConfig, load
 from model_checkpoint.errors import ConfigurationError
+
+KEYS = {
+    "database_url": "database.url",
+    "checkpoint_dir": "storage.checkpoint_dir",
+    "storage_backend": "storage.backend",
+    "strict": "hooks.strict",
+}
+
+
+def load_config(*, environ: dict[str, str], **arguments: object) -> KernelConfig:
+    given = {KEYS.get(name, name): value for name, value in arguments.items()}
+    return load(ConfigSources(environ=environ, arguments=given)).config
 
 
 def test_without_anything_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,11 +104,14 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_path_is_no_url_and_the_message_says_how_to_write_it() -> None:
-    wrong: Any = Path("runs/e.db")
-    with pytest.raises(
-        ConfigurationError, match=r"database_url is a PosixPath: write it as text, sqlite:///runs/e\.db"
-    ):
-        load_config(database_url=wrong, environ={})
+    with pytest.raises(ConfigurationError, match=r"database_url=.* is a path: write it as text, sqlite:///runs/e\.db"):
+        load_config(database_url=Path("runs/e.db"), environ={})
+
+
+@pytest.mark.parametrize("argument", ["storage_backend", "quiet"])
+def test_a_path_is_refused_where_something_else_is_wanted(argument: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{argument}=.* does not fit"):
+        load_config(environ={}, **{argument: Path("x")})
 
 
 def test_a_snapshot_shows_no_password() -> None:

@@ -98,31 +98,6 @@ def test_requirements_are_read_from_the_headers_alone_and_on_demand(site: Site) 
     assert point.requires_dist() == []
 
 
-@pytest.mark.parametrize(
-    ("told", "origin"),
-    [
-        (None, ""),
-        ({"url": "file:///work/mce-s3", "dir_info": {"editable": True}}, "editable, /work/mce-s3"),
-        ({"url": "file:///work/mce-s3", "dir_info": {}}, "/work/mce-s3"),
-        ({"url": "https://ada:secret@x.org/a.whl", "archive_info": {}}, "https://ada:***@x.org/a.whl"),
-        (
-            {"url": "https://x.org/a.git", "vcs_info": {"vcs": "git", "commit_id": "07b5"}},
-            "https://x.org/a.git at 07b5",
-        ),
-        ({"url": 7, "dir_info": []}, "7"),
-        ({"dir_info": {"editable": True}}, ""),
-        ([1], ""),
-        ("{", ""),
-        ("[" * 100_000, ""),
-    ],
-    ids=range(10),
-)
-def test_the_origin_of_what_came_from_no_index_is_told(site: Site, told: object, origin: str) -> None:
-    files = {} if told is None else {"direct_url_json": told if isinstance(told, str) else json.dumps(told)}
-    site.install(**files)
-    assert only().origin() == origin
-
-
 def test_loading_gives_the_module_or_the_object_in_it(site: Site) -> None:
     site.install(lines=f"[{GROUP}]\nwhole = mce_loaded\npart = mce_loaded : Part.inner [extra]\n")
     (site.folder / "mce_loaded.py").write_text("class Part:\n    inner = 7\n")
@@ -295,7 +270,6 @@ def test_broken_installations_never_raise_and_hide_nobody_else(site: Site, monke
     points = entry_points(GROUP)
     for point in points:
         point.requires_dist()
-        point.origin()
     assert {(point.name, point.distribution) for point in points} >= {
         ("thing", "mce-whole"),
         ("ghost", ""),
@@ -313,7 +287,7 @@ REPORT = f"""
 import json, sys
 from model_checkpoint.plugins.metadata import entry_points
 groups = {GROUP!r}, "model_checkpoint.plugins", "console_scripts"
-print(json.dumps([[p.name, p.value, p.distribution, p.version, p.requires_dist(), p.origin()]
+print(json.dumps([[p.name, p.value, p.distribution, p.version, p.requires_dist()]
                   for group in groups for p in entry_points(group)]))
 """
 
@@ -323,7 +297,7 @@ def test_the_answer_is_the_same_before_after_and_without_the_back_port(tmp_path:
     for number, each in enumerate(sites):
         break_everything(each)
         each.install("mce-both", f"{number}.0", f"[{GROUP}]\nboth = x\n", headers=[f"Requires-Dist: a{number}"])
-        each.install(f"mce-{number}", direct_url_json='{"url": "file:///x", "dir_info": {"editable": true}}')
+        each.install(f"mce-{number}")
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as file:
         file.writestr("mce_packed-3.0.dist-info/METADATA", "Name: mce-packed\nVersion: 3.0\n")
         file.writestr("mce_packed-3.0.dist-info/entry_points.txt", LINES)
@@ -339,8 +313,8 @@ def test_the_answer_is_the_same_before_after_and_without_the_back_port(tmp_path:
 
     (never,) = report("")
     both = [row for row in never if row[0] == "both"]
-    assert both == [["both", "x", "mce-both", "0.0", ["a0"], ""]]
-    assert ["thing", "mce_thing:Plugin", "mce-packed", "3.0", [], ""] in never
+    assert both == [["both", "x", "mce-both", "0.0", ["a0"]]]
+    assert ["thing", "mce_thing:Plugin", "mce-packed", "3.0", []] in never
     assert len(never) > 20
     assert report("import importlib_metadata") == [never]
     assert report("import importlib.metadata, importlib_metadata; list(importlib.metadata.distributions())") == [never]

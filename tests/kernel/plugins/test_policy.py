@@ -13,6 +13,7 @@ from model_checkpoint.hooks import HookManager
 from model_checkpoint.plugins import FoundPlugin, PluginSet, PluginState, PluginStates, Policy, discover
 from model_checkpoint.plugins.manifest import Manifest
 from model_checkpoint.plugins.policy import refusals
+from model_checkpoint.plugins.requirements import fits
 
 
 def plugin(name: str = "s3", distribution: str = "mce-s3", version: str = "1.0", **more: Any) -> FoundPlugin:
@@ -105,3 +106,12 @@ def test_what_cannot_be_loaded_is_said_in_the_log_unless_somebody_chose_it(
     assert len(said) == 2
     assert said[0].startswith("plugin a is not loaded: needs absent")
     assert said[1].startswith("plugin b cannot be used, and nothing of it is called: ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("version", "specifier", "does"),
+    [("1.2", ">=1", True), ("1.2rc1", "<2", True), ("0.9", ">=1", False), ("no version", ">=1", False),
+     ("no version", "", True)],
+)  # fmt: skip
+def test_what_is_no_version_fits_no_specifier(version: str, specifier: str, does: bool) -> None:
+    assert fits(version, specifier) is does
