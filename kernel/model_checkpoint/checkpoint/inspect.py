@@ -6,8 +6,9 @@ import contextlib
 import os
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,26 @@ from model_checkpoint.common.digest import sha256_hex
 from model_checkpoint.errors import CheckpointNotFoundError, ConfigurationError
 
 if TYPE_CHECKING:
+    from numpy import ndarray
+
     from model_checkpoint.checkpoint.services import Services
-    from model_checkpoint.contracts import JSON, CheckpointRecord, VerifyReport
+    from model_checkpoint.contracts import JSON, Buffer, CheckpointRecord, VerifyReport
+
+_PIECE = 1 << 20
+"""Elements that are compared at once: as 64-bit numbers they take a few MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """How a tensor of one checkpoint became that of another."""
+
+    first: str
+    """Its type and shape, such as ``float32 (10, 20)``."""
+    second: str
+    max_abs: float | None
+    """The largest absolute difference of two elements; None where shapes differ or numpy has no such type."""
+    norm: float | None
+    """The Euclidean norm of the difference; None likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,10 @@ class DiffReport:
     """Those that differ, each with both values."""
     metadata: Mapping[str, tuple[JSON, JSON]]
     """What else was saved beside the state and differs: epoch, step, tags, environment..."""
+    read_changes: Callable[[], Mapping[str, TensorChange]] = field(default=dict, repr=False, compare=False)
+    """Reads both checkpoints, while the kernel is open, and returns how far each of `changed` moved.
+
+    Raises ``IntegrityError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +121,56 @@ def diff(services: Services, first: CheckpointRecord, second: CheckpointRecord) 
     names = sorted(first.metrics.keys() | second.metrics.keys())
     values = {name: (first.metrics.get(name), second.metrics.get(name)) for name in names}
     entries = {name: (told[0].get(name), told[1].get(name)) for name in {**told[0], **told[1]} if name != "metrics"}
+    changed = tuple(name for name in both if one[name] != other[name])
     return DiffReport(
         added=tuple(sorted(other.keys() - one.keys())),
         removed=tuple(sorted(one.keys() - other.keys())),
-        changed=tuple(name for name in both if one[name] != other[name]),
+        changed=changed,
         same=tuple(name for name in both if one[name] == other[name]),
         metrics={name: pair for name, pair in values.items() if pair[0] != pair[1]},
         metadata={name: pair for name, pair in entries.items() if pair[0] != pair[1]},
+        read_changes=partial(_changes, services, (first, second), changed),
     )
+
+
+def _changes(
+    services: Services, records: Iterable[CheckpointRecord], names: Iterable[str]
+) -> Mapping[str, TensorChange]:
+    one, other = (
+        {buffer.name: buffer for buffer in services.backends.open(each.backend).read(
+            each.id, expected_digest=each.digest or None, depth="fast").buffers}
+        for each in records
+    )  # fmt: skip
+    return {name: _change(one[name], other[name]) for name in names}
+
+
+def _change(one: Buffer, other: Buffer) -> TensorChange:
+    first, second = (f"{each.dtype} {each.shape}" for each in (one, other))
+    if one.shape != other.shape:
+        return TensorChange(first, second, None, None)
+    import numpy as np  # when it is first needed: the kernel itself does without
+
+    largest = total = np.float64(0)
+    try:
+        with np.errstate(all="ignore"):  # infinities and NaN are told as such
+            for before, after in zip(_numbers(one), _numbers(other), strict=True):
+                moved = np.abs(after - before)
+                largest, total = np.maximum(largest, moved.max()), total + np.sum(moved * moved)
+    except TypeError:  # of numpy, for a type that it does not have
+        return TensorChange(first, second, None, None)
+    return TensorChange(first, second, float(largest), float(np.sqrt(total)))
+
+
+def _numbers(buffer: Buffer) -> Iterator[ndarray]:
+    """Yield the elements piece by piece, as 64-bit numbers. Raises TypeError."""
+    import numpy as np
+
+    short = buffer.dtype == "bfloat16"  # the upper half of a float32
+    elements = np.frombuffer(buffer.data, np.dtype("<u2" if short else buffer.dtype).newbyteorder("<"))
+    for start in range(0, len(elements), _PIECE):
+        piece = elements[start : start + _PIECE]
+        piece = (piece.astype(np.uint32) << 16).view(np.float32) if short else piece
+        yield piece.astype(np.complex128 if piece.dtype.kind == "c" else np.float64)
 
 
 def check_store(

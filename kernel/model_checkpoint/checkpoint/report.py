@@ -64,4 +64,5 @@ class ResumeReport:
         if not self:
             return f"{self.run_name}: a fresh start"
         passed = f"; passed over {len(self.skipped)} damaged" if self.skipped else ""
-        return f"{self.run_name}: resumed from {self.checkpoint_id} (epoch {self.epoch}, step {self.step}){passed}"
+        epoch = "" if self.epoch is None else f"epoch {self.epoch}, "
+        return f"{self.run_name}: resumed from {self.checkpoint_id} ({epoch}step {self.step}){passed}"

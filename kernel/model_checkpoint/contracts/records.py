@@ -296,3 +296,5 @@ class RecordStoreDescriptor:
     open: Callable[[str], RecordStore]
     """Called with the whole URL."""
     summary: str = ""
+    exists: Callable[[str], bool] | None = None
+    """Says whether there is a store at the URL, and creates nothing. None: it cannot be told."""

@@ -239,7 +239,7 @@ class PluginSet(PluginTable):
             if name not in self._plugins:
                 lacking.append(f"{name!r} is not installed")
             elif (info := self.activate(name)).state is not PluginState.ACTIVE:
-                lacking.append(f"{name!r} is {info.state}: {info.error}")
+                lacking.append(f"{name!r} {in_passing(info.state, info.error)}")
         if lacking:
             raise PluginLoadError(f"required_plugins asks for what cannot be had: {'; '.join(lacking)}")
 

@@ -11,7 +11,9 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from model_checkpoint.cli import notices
 from model_checkpoint.cli.file_systems import NETWORK, existing, kind_of
+from model_checkpoint.cli.in_force import stands, unmet
 from model_checkpoint.cli.output import size
 from model_checkpoint.cli.place import Place, database_file
 from model_checkpoint.errors import CheckpointEngineError, CheckpointNotFoundError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("numpy", "sqlalchemy", "safetensors", "pluggy", "dynaconf", "pydantic", "click")
 LITTLE_NBYTES = 1_000_000_000
-_KNOWN = ("registered", "active", "disabled", "deactivated")
+_KNOWN = ("active", "disabled", "deactivated")
 
 
 class Verdict(StrEnum):
@@ -51,7 +53,7 @@ def examine(place: Place) -> Iterator[Finding]:
         yield Finding("settings", Verdict.PROBLEM, str(error))
         return
     with kernel:
-        for check in (_settings, _plugins, _disk):
+        for check in (_plugins, _settings, _disk):
             yield from check(kernel)
         yield from _store(kernel, place)
 
@@ -80,15 +82,24 @@ def _settings(kernel: Kernel) -> Iterator[Finding]:
     yield Finding("settings", Verdict.OK, files)
     for warning in loaded.warnings:
         yield Finding("settings", Verdict.WARNING, str(warning))
+    for problem in unmet(kernel):
+        yield Finding("settings", Verdict.PROBLEM, problem)
 
 
 def _plugins(kernel: Kernel) -> Iterator[Finding]:
+    with notices.held_back():  # what is wrong with one is a finding
+        for each in kernel.plugins.list():
+            if each.state == "registered":
+                kernel.plugins.activate(each.name)
     infos = kernel.plugins.list()
-    broken = [each for each in infos if each.state not in _KNOWN]
-    usable = sum(each.state in ("registered", "active") for each in infos)
+    usable = sum(each.state == "active" for each in infos)
     yield Finding("plugins", Verdict.OK, f"{usable} of {len(infos)} can be used")
-    for each in broken:
-        yield Finding("plugins", Verdict.PROBLEM, f"{each.name} is {each.state}: {each.error}")
+    for each in infos:
+        if each.state not in _KNOWN:
+            yield Finding("plugins", Verdict.PROBLEM, f"{each.name} {stands(each.state)}: {each.error}")
+    for name in kernel.plugins.left_disabled():
+        told = f"{name}: disabled, not installed: 'mce plugins enable {name}' forgets it"
+        yield Finding("plugins", Verdict.WARNING, told)
 
 
 def _disk(kernel: Kernel) -> Iterator[Finding]:
@@ -126,7 +137,7 @@ def _store(kernel: Kernel, place: Place) -> Iterator[Finding]:
         yield Finding("database", Verdict.PROBLEM if lost else Verdict.OK, text)
         return
     try:
-        opened = place.create()
+        opened = place.open()
     except CheckpointEngineError as error:
         yield Finding("database", Verdict.PROBLEM, str(error))
         return
@@ -143,6 +154,9 @@ def _health(kernel: Kernel) -> Iterator[Finding]:
         yield Finding("store", Verdict.PROBLEM, f"{checkpoint_id} is damaged: {'; '.join(parts)}")
     for checkpoint_id in report.missing:
         yield Finding("store", Verdict.PROBLEM, f"{checkpoint_id} is recorded, and not stored")
+    for backend, count in report.unavailable.items():
+        told = f"{count} checkpoints are stored by {backend!r}, which is not available: not checked"
+        yield Finding("store", Verdict.WARNING, told)
     if report.unrecorded:
         text = f"{len(report.unrecorded)} are stored, and not recorded: 'mce store rebuild' records them"
         yield Finding("store", Verdict.WARNING, text)

@@ -56,7 +56,7 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     run = kernel.start_run("spirals", config={"steps": steps}, adopt=True)
     resumed = kernel.resume({"model": model, "optimizer": optimizer})  # the random stream comes back too
-    tell(str(resumed))
+    tell(f"{run.name}: goes on after step {resumed.step}" if resumed else f"{run.name}: a fresh start")
     saved = 0
     for step in range(resumed.step + 1, steps + 1):
         batch = torch.randint(len(labels), (BATCH,))

@@ -207,8 +207,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that this terminal has no letters for
+    if "_MCE_COMPLETE" in os.environ:
+        _complete()
     notices.begin()
     command_line().main(arguments, prog_name="mce")
+
+
+def _complete() -> None:
+    """Say what a shell asks for and end the process: nothing else may land in the line that somebody types."""
+    try:
+        with notices.held_back():
+            command_line().main([], prog_name="mce")
+    except Exception:
+        sys.exit(Exit.FAILED)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 from model_checkpoint.cli.output import say
 
@@ -37,3 +39,14 @@ def end() -> None:
     """Leave warnings to whoever else listens, such as a script that is run."""
     for handler in [each for each in _LOGGER.handlers if isinstance(each, Notices)]:
         _LOGGER.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Print nothing of what is logged meanwhile: for who says the same himself, or must say nothing."""
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _LOGGER.setLevel(level)

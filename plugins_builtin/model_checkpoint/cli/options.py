@@ -14,6 +14,8 @@ from model_checkpoint.cli.place import Place
 Function = Callable[..., object]
 DEBUG = "model_checkpoint.debug"
 """The entry of a context's ``meta`` that says whether ``--debug`` was given anywhere."""
+DIRECTORY = "model_checkpoint.directory"
+"""The entry that says where ``-C`` leads."""
 
 
 def command(name: str, *examples: str, **settings: Any) -> Callable[[Function], click.Command]:
@@ -66,6 +68,7 @@ def directory_option(function: Function) -> Function:
 
     def change(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
+            context.meta[DIRECTORY] = value
             context.call_on_close(functools.partial(os.chdir, os.getcwd()))
             os.chdir(value)
 

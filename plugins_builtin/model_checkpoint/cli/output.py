@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,11 @@ from typing import IO
 import click
 
 from model_checkpoint.common.clock import now_s
+
+_GAP = 2
+"""Columns between two cells of a table."""
+_NARROWEST = 24
+"""A column that is cut into lines must be this wide, or nobody can read it."""
 
 
 def readable(value: object, *, lines: bool = False) -> str:
@@ -76,7 +82,10 @@ def print_table(
     right: Collection[str] = (),
     file: IO[str] | None = None,
 ) -> None:
-    """Print rows under headings: a table on a terminal, aligned columns elsewhere. `right` names columns of numbers."""
+    """Print rows under headings: aligned columns, on a terminal a table, and where it is too narrow for one, blocks.
+
+    `right` names columns of numbers.
+    """
     cells = [[readable(cell) for cell in row] for row in rows]
     out = file or sys.stdout
     if out.isatty():
@@ -90,17 +99,40 @@ def print_table(
 
 
 def _print_rich(headings: Sequence[str], cells: list[list[str]], right: Collection[str], out: IO[str]) -> None:
-    from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in headings:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in cells:
+    console = Console(highlight=False, file=out)
+    columns = [(name, *own) for name, *own in zip(headings, *cells, strict=True)]
+    for shown in (columns, [each for each in columns if any(each[1:])]):  # else without those that are empty
+        widths = [max(map(cell_len, each)) for each in shown]
+        left = console.width - _GAP * (len(widths) - 1) - sum(widths) + max(widths)
+        if left >= min(max(widths), _NARROWEST):
+            break
+    else:
+        _print_blocks(headings, cells, console.width, out)
+        return
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for (name, *_), width in zip(shown, widths, strict=True):
+        widest = width == max(widths)
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=not widest)
+    for row in zip(*(own for _, *own in shown), strict=True):
         table.add_row(*map(Text, row))
-    Console(highlight=False, file=out).print(table)
+    console.print(table)
+
+
+def _print_blocks(headings: Sequence[str], cells: list[list[str]], width: int, out: IO[str]) -> None:
+    """Print each row as a few lines: its first cell, and below it what else there is, by its heading."""
+    indent = max(map(len, headings[1:]), default=0) + 4
+    for first, *others in cells:
+        named = list(zip(headings[1:], others, strict=True))
+        click.echo("  ".join([first, *(cell for name, cell in named if cell and not name)]), file=out)
+        for name, cell in named:
+            wrapped = textwrap.wrap(cell if name else "", max(width - indent, _NARROWEST // 2), break_on_hyphens=False)
+            for line, text in enumerate(wrapped):
+                click.echo(f"  {'' if line else name:<{indent - 2}}{text}", file=out)
 
 
 def print_fields(rows: Iterable[tuple[str, object]]) -> None:

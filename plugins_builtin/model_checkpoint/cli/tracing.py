@@ -16,7 +16,19 @@ from model_checkpoint.hooks import Context, HookEvent, HookPriority, HookStats, 
 if TYPE_CHECKING:
     from model_checkpoint.kernel import Kernel
 
-_TOLD = ("run_name", "checkpoint_id", "epoch", "step", "metric_name", "plugin", "hook", "name", "outcome", "reason")
+_TOLD = (
+    "run_name",
+    "checkpoint_id",
+    "epoch",
+    "step",
+    "metric_name",
+    "metric",
+    "plugin",
+    "hook",
+    "name",
+    "outcome",
+    "reason",
+)
 _BETWEEN = (HookEvent.BEFORE_PLUGIN_EXECUTE, HookEvent.AFTER_PLUGIN_EXECUTE)
 
 

@@ -334,7 +334,7 @@ def test_a_kernel_does_not_open_without_the_plugins_it_requires(
     monkeypatch.setenv("MCE_REQUIRED_PLUGINS", "bad,absent,numpy")
     with pytest.raises(
         PluginLoadError,
-        match="required_plugins asks for what cannot be had: 'bad' is failed: ZeroDivisionError: division by zero;"
+        match="required_plugins asks for what cannot be had: 'bad' cannot be used: ZeroDivisionError: division by zero;"
         " 'absent' is not installed",
     ):
         Kernel.open(f"sqlite:///{tmp_path}/e.db", quiet=True)

@@ -19,6 +19,22 @@ from click.testing import CliRunner, Result
 from model_checkpoint.cli.main import command_line
 from model_checkpoint.kernel import Kernel
 
+NEWS = """
+    from dataclasses import dataclass
+    from model_checkpoint.hooks import hookimpl
+
+    @dataclass(frozen=True)
+    class Config:
+        min_change: float = 0.5
+        \"\"\"How much better it must be.\"\"\"
+        token: str = ""
+        sizes: tuple[int, ...] = ()
+
+    @hookimpl
+    def on_best_model_update(context):
+        pass
+    """
+NEWS_MANIFEST = 'hooks = ["on_best_model_update"]\n'
 Call = Callable[..., Result]
 CallJson = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -99,11 +115,12 @@ def project(tmp_path: Path) -> Install:
 
     def make(name: str, code: str, manifest: str | None = "", entry: str | None = None) -> Path:
         folder = tmp_path / f"mce-{name}"
-        package = folder / "src" / f"mce_{name}"
+        module = f"mce_{name.replace('-', '_')}"
+        package = folder / "src" / module
         package.mkdir(parents=True)
         (folder / "pyproject.toml").write_text(
             f'[project]\nname = "mce-{name}"\nversion = "1.0"\n'
-            f'[project.entry-points."model_checkpoint.plugins"]\n{name} = "{entry or f"mce_{name}"}"\n'
+            f'[project.entry-points."model_checkpoint.plugins"]\n{name} = "{entry or module}"\n'
         )
         (package / "__init__.py").write_text(textwrap.dedent(code))
         if manifest is not None:
@@ -120,10 +137,28 @@ def install(project: Install, tmp_path: Path) -> Install:
     def make(name: str, code: str, manifest: str | None = "") -> Path:
         source, site = project(name, code, manifest), tmp_path / "site"
         shutil.copytree(source / "src", site, dirs_exist_ok=True)
-        info = site / f"mce_{name}-1.0.dist-info"
+        module = f"mce_{name.replace('-', '_')}"
+        info = site / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mce-{name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[model_checkpoint.plugins]\n{name} = mce_{name}\n")
+        (info / "entry_points.txt").write_text(f"[model_checkpoint.plugins]\n{name} = {module}\n")
         return site
 
     return make
+
+
+@pytest.fixture
+def news(install: Install) -> dict[str, str]:
+    """The environment of a process that has a plugin with settings: ``best-news``."""
+    return {"PYTHONPATH": str(install("best-news", NEWS, NEWS_MANIFEST))}
+
+
+@pytest.fixture
+def unavailable(ids: list[str], mce: Call) -> str:
+    """The id of a checkpoint whose storage backend is disabled, and set for new checkpoints besides."""
+    with Kernel.open("sqlite:///experiments.db", storage_backend="safetensors", quiet=True) as kernel:
+        kernel.start_run("letters")
+        saved = kernel.save({"model": {"w": np.zeros(3)}}, step=9, metrics={"val_loss": 0.01})
+    assert mce("plugins", "disable", "safetensors").exit_code == 0
+    Path("mce.toml").write_text('[storage]\nbackend = "safetensors"\n')
+    return saved

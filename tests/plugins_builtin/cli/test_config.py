@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from model_checkpoint.cli.failures import Exit
 
 
@@ -37,9 +39,9 @@ def test_check_tells_what_is_wrong_with_each_file(mce, mce_json) -> None:
     Path("bad.toml").write_text("[default.storage]\nverify = 3\nbakend = 'vault'\n")
     good, bad, gone = mce_json("config", "check", "good.toml", "bad.toml", "gone.toml", status=Exit.PROBLEM)
 
-    assert good["problem"] == ""
-    assert "verify" in bad["problem"]
-    assert "no such file" in gone["problem"]
+    assert (good["problems"], good["ok"]) == ([], True)
+    assert ["storage.verify" in bad["problems"][0], "storage.bakend" in bad["problems"][1]] == [True, True]
+    assert "no such file" in gone["problems"][0]
     result = mce("config", "check", "good.toml")
     assert (result.exit_code, result.output) == (Exit.OK, "good.toml: right\n")
 
@@ -56,3 +58,45 @@ def test_a_warning_is_told_once_however_often_settings_are_read(run_mce, store) 
     Path("mce.toml").write_text("[default.plugins.nobody]\nx = 1\n")
 
     assert run_mce("ls").stderr.count("nobody") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[plugins.best-news]\nmin_change = "much"\n', "plugins.best-news.min_change='much'"),
+        ("[plugins.best-news]\nmin_chnge = 1\n", "min_chnge is not known; did you mean 'min_change'?"),
+        ('[storage]\nbackend = "nope"\n', "mce.toml: storage.backend: no storage backend named 'nope'"),
+        ('[database]\nurl = "oracle://x/y"\n', "no record store for database URLs that begin with 'oracle'"),
+        ('required_plugins = ["nobody"]\n', "'nobody' is not installed"),
+    ],
+)
+def test_check_asks_plugins_what_their_sections_may_hold_and_looks_up_names(
+    text: str, said: str, run_mce, news
+) -> None:
+    Path("mce.toml").write_text(text)
+    Path("other.toml").write_text("quiet = true\n")
+    in_force, by_name, other = (
+        run_mce("config", "check", *file, env=news) for file in ([], ["mce.toml"], ["other.toml"])
+    )
+
+    assert (in_force.returncode, by_name.returncode, other.returncode) == (Exit.PROBLEM, Exit.PROBLEM, Exit.OK)
+    assert said in in_force.stdout
+    assert said in by_name.stdout
+
+
+def test_check_warns_of_sections_that_nobody_reads(mce, run_mce, install) -> None:
+    site = install("sick", "import a_library_that_is_not_there", 'hooks = ["on_run_start"]\n')
+    Path("mce.toml").write_text("[plugins.nobody]\nx = 1\n[plugins.sick]\nx = 1\n")
+    result = run_mce("config", "check", env={"PYTHONPATH": str(site)})
+
+    assert result.returncode == Exit.OK
+    assert "[plugins.nobody] belongs to no plugin" in result.stdout
+    assert "[plugins.sick] cannot be checked: it failed: ModuleNotFoundError" in result.stdout
+
+
+@pytest.mark.parametrize(("value", "status"), [("0.1", Exit.OK), ("much", Exit.PROBLEM)])
+def test_check_takes_a_section_that_variables_set(value: str, status: Exit, run_mce, news) -> None:
+    result = run_mce("config", "check", env={**news, "MCE_PLUGINS__BEST_NEWS__MIN_CHANGE": value})
+
+    assert result.returncode == status
+    assert "belongs to no plugin" not in result.stdout

@@ -80,3 +80,29 @@ def test_nfs_is_a_network_and_ext4_is_none() -> None:
 
 def test_of_a_folder_that_is_not_there_the_nearest_above_is_looked_at(tmp_path: Path) -> None:
     assert existing(tmp_path / "a" / "b") == tmp_path
+
+
+def test_a_plugin_that_cannot_be_imported_or_set_as_it_is_is_a_problem(run_mce, install, news) -> None:
+    install("sick", "import a_library_that_is_not_there", 'hooks = ["on_run_start"]\n')
+    Path("mce.toml").write_text('[plugins.best-news]\nmin_change = "much"\n')
+    result = run_mce("doctor", env=news)
+
+    assert result.returncode == Exit.PROBLEM
+    assert "sick failed: ModuleNotFoundError" in result.stdout
+    assert "plugins.best-news.min_change='much'" in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_storage_backend_that_nobody_provides_is_a_problem(mce) -> None:
+    Path("mce.toml").write_text('[storage]\nbackend = "nope"\n')
+    result = mce("doctor")
+
+    assert result.exit_code == Exit.PROBLEM
+    assert "no storage backend named 'nope'" in result.output
+
+
+def test_what_an_unavailable_backend_stores_is_no_damage(mce_json, unavailable) -> None:
+    told = mce_json("doctor", status=Exit.PROBLEM)
+
+    assert [each["found"] for each in told if each["check"] == "store" and each["verdict"] == "PROBLEM"] == []
+    assert any("1 checkpoints are stored by 'safetensors', which is not available" in each["found"] for each in told)

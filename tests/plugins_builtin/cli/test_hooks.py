@@ -95,3 +95,17 @@ def test_a_trace_in_a_file_is_whole_where_a_script_leaves_its_kernel_open(run_mc
 
     assert "closed file" not in result.stderr
     assert "on_run_end" in Path("trace.txt").read_text()
+
+
+def test_trace_tells_by_which_metric_a_checkpoint_is_the_best(run_mce, script) -> None:
+    script.write_text(SCRIPT.replace("step=3)", "step=3, metrics={'loss': 1.0, 'accuracy': 0.5})"))
+    result = run_mce("hooks", "trace", "--event", "on_best_model_update", script)
+
+    assert "metric=loss" in result.stderr
+    assert "metric=accuracy" in result.stderr
+
+
+def test_stats_of_a_script_that_calls_no_hook_say_so(run_mce) -> None:
+    Path("nothing.py").write_text("print('done')")
+
+    assert run_mce("hooks", "stats", "nothing.py").stderr == "no hook was called\n"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_checkpoint.cli.failures import Exit
@@ -115,7 +119,7 @@ def test_diff_names_the_tensors_and_metrics_that_differ(mce, mce_json, ids) -> N
     assert "model.fixed" in told["same"]
     assert told["metrics"] == {"val_loss": [0.3, 0.12]}
     output = mce("diff", ids[0], ids[1]).output
-    assert "~ model.w" in output
+    assert "model: 1 of 2 tensors changed, by at most 1 (model.w)" in output
     assert "metrics.val_loss: 0.3 -> 0.12" in output
 
 
@@ -134,3 +138,80 @@ def test_diff_names_the_tensors_and_metrics_that_differ(mce, mce_json, ids) -> N
 )
 def test_the_file_of_a_database_url_is_known_where_there_is_one(url: str, file: str | None) -> None:
     assert database_file(url) == (Path(file).absolute() if file else None)
+
+
+def test_where_another_database_lies_it_is_named_and_no_second_one_offered(mce, store) -> None:
+    Path("experiments.db").rename("demo.db")
+    told = mce("ls").stderr
+
+    assert "demo.db" in told
+    assert "--database sqlite:///demo.db" in told
+    assert "rebuild" not in told
+    assert mce("ls", "--database", "sqlite:///demo.db").exit_code == Exit.OK
+
+
+@pytest.mark.parametrize(
+    "command", [("ls",), ("show", "latest"), ("best",), ("store", "info"), ("verify",)], ids=" ".join
+)
+def test_records_are_shown_where_the_storage_backend_is_not_available(
+    command: tuple[str, ...], mce, unavailable
+) -> None:
+    result = mce(*command)
+
+    assert result.exit_code == Exit.OK
+    assert len(result.stderr.splitlines()) == 1
+    assert "safetensors" in result.stderr
+    assert "records can be looked at" in result.stderr
+
+
+def test_what_is_stored_by_a_backend_that_is_not_available_cannot_be_read(mce, unavailable) -> None:
+    result = mce("export", unavailable, "out.safetensors")
+
+    assert result.exit_code != Exit.OK
+    assert "mce plugins enable safetensors" in result.stderr
+
+
+def test_sizes_are_told_in_a_way_that_needs_no_reckoning(mce, ids) -> None:
+    assert re.search(r"^size +\S+ k?B \(\S+ k?B written\)$", mce("show", ids[0]).output, re.MULTILINE)
+
+
+def test_diff_has_a_line_for_each_tensor_when_asked(mce, mce_json, ids) -> None:
+    output = mce("diff", "--all", ids[0], ids[1]).output
+
+    assert "~ model.w  by at most 1, norm 2.45" in output
+    assert mce_json("diff", ids[0], ids[1])["changes"]["model.w"]["max_abs"] == 1.0
+
+
+def test_diff_of_digests_reads_no_tensor(mce, mce_json, ids) -> None:
+    for pack in Path("checkpoints/vault/packs").iterdir():
+        pack.unlink()
+
+    assert "model: 1 of 2 tensors changed\n" in mce("diff", "--digests", ids[0], ids[1]).output
+    assert mce_json("diff", "--digests", ids[0], ids[1])["changes"] == {}
+    assert mce("diff", ids[0], ids[1]).exit_code != Exit.OK
+
+
+def test_diff_folds_by_object_what_is_new_gone_and_of_another_shape(mce, store) -> None:
+    with Kernel.open("sqlite:///experiments.db", quiet=True) as kernel:
+        kernel.start_run("shapes")
+        first = kernel.save({"a": {"x": np.zeros(2), "old": np.zeros(1)}, "b": {"y": np.zeros(3)}})
+        second = kernel.save({"a": {"x": np.zeros(3), "new": np.zeros(4)}, "b": {"y": np.zeros(3)}})
+
+    folded, listed = mce("diff", first, second).output, mce("diff", "--all", first, second).output
+    assert "a: 1 of 1 tensors changed, 1 are new, 1 are gone\n" in folded
+    assert "b:" not in folded
+    assert "~ a.x  float64 (2,) -> float64 (3,)" in listed
+
+
+def test_a_database_of_somebody_else_or_none_yet_is_left_alone(mce) -> None:
+    empty, other = Path("empty.db"), Path("other.db")
+    empty.touch()
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.commit()
+    before = other.read_bytes()
+    for file in (empty, other):
+        result = mce("ls", "--database", f"sqlite:///{file}")
+        assert result.exit_code == Exit.NOT_FOUND
+        assert f"{file} is no database of ours" in result.stderr
+    assert (empty.stat().st_size, other.read_bytes()) == (0, before)

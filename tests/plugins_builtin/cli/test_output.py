@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,46 @@ def test_sizes_are_in_the_largest_unit_that_fits(nbytes: float, text: str) -> No
 def test_an_age_is_never_negative_when_the_clock_was_turned_back() -> None:
     assert age(now_s() + 1e6) == "0 s"
     assert age(now_s() - 3 * 86_400) == "3 d"
+
+
+ROWS = [
+    ("after_checkpoint_save", "performance", "PerformanceMonitor.after_checkpoint_save", "NORMAL", "waiting"),
+    ("before_checkpoint_load", "audit", "", "LOW", "active"),
+]
+
+
+def on_terminal(width: int, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, ...]] = ROWS) -> list[str]:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = Terminal()
+    print_table(("hook", "plugin", "function", "priority", "state"), rows, file=out)
+    return re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize("width", [200, 100, 80, 40])
+def test_on_a_terminal_of_any_width_no_word_is_cut_and_no_line_too_long(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = on_terminal(width, monkeypatch)
+    text = "\n".join(lines)
+
+    assert max(map(len, lines)) <= max(width, 60)  # in a block, what is one word is not cut
+    for word in ("after_checkpoint_save", "before_checkpoint_load", "performance", "waiting", "priority"):
+        assert word in text
+
+
+def test_where_columns_do_not_fit_each_row_is_a_block_without_what_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_terminal(40, monkeypatch, ROWS[1:]) == [
+        "before_checkpoint_load",
+        "  plugin    audit",
+        "  priority  LOW",
+        "  state     active",
+    ]
+
+
+def test_one_long_column_is_cut_into_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = on_terminal(80, monkeypatch, [("run_end", "p", "one two three " * 8, "LOW", "active")])
+
+    assert len([line for line in lines if "three" in line]) > 1
+    assert len([line for line in lines if "run_end" in line]) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,9 +57,10 @@ def test_doctor_shows_each_plugin_that_cannot_be_used_with_the_reason(run_mce, i
     result = run_mce("plugins", "doctor", env={"PYTHONPATH": str(site)})
 
     assert result.returncode == Exit.PROBLEM
-    assert "sick 1.0 is failed: ModuleNotFoundError" in result.stdout
+    assert "sick 1.0 failed: ModuleNotFoundError" in result.stdout
     assert "odd 1.0 is refused" in result.stdout
-    assert "2 of" in result.stdout
+    assert "2 cannot be used" in result.stdout
+    assert "sick" not in result.stderr  # it was said once
 
 
 def test_doctor_is_content_with_the_built_ins(mce_json) -> None:
@@ -69,7 +72,7 @@ def test_check_is_content_with_a_plugin_that_is_as_it_says(mce, mce_json, projec
 
     (told,) = mce_json("plugins", "check", folder)
     assert (told["ok"], told["problems"], told["plugin"]["hooks"]) == (True, [], ["after_checkpoint_save"])
-    assert "as it says" in mce("plugins", "check", folder).output
+    assert "good does what it declares" in mce("plugins", "check", folder).output
 
 
 def test_check_takes_an_installed_plugin_by_name(mce_json) -> None:
@@ -128,3 +131,86 @@ def test_new_is_offered_where_the_templates_are(mce) -> None:
 
     there = find_spec("model_checkpoint.cli.scaffold.command") is not None
     assert ("new" in mce("plugins", "--help").output.split()) is there
+
+
+def test_info_shows_what_can_be_set_and_what_is_in_force(run_mce, news) -> None:
+    Path("mce.toml").write_text("[plugins.best-news]\nmin_change = 0.1\ntoken = 'hush-hush'\n")
+    told = json.loads(run_mce("plugins", "info", "best-news", "--json", env=news).stdout)
+    min_change, token, sizes = told["settings"]
+
+    assert (min_change["key"], min_change["type"], min_change["default"]) == ("min_change", "float", "0.5")
+    assert (min_change["value"], min_change["about"]) == ("0.1", "How much better it must be.")
+    assert "mce.toml" in min_change["where"]
+    assert "hush" not in token["value"]
+    assert (sizes["value"], sizes["where"]) == ("()", "")
+    assert "How much better it must be." in run_mce("plugins", "info", "best-news", env=news).stdout
+
+
+def test_info_shows_what_a_variable_sets(run_mce, news) -> None:
+    env = {**news, "MCE_PLUGINS__BEST_NEWS__MIN_CHANGE": "0.25"}
+    told = json.loads(run_mce("plugins", "info", "best-news", "--json", env=env).stdout)["settings"][0]
+
+    assert (told["value"], told["where"]) == ("0.25", "MCE_PLUGINS__BEST_NEWS__MIN_CHANGE")
+
+
+def test_info_shows_what_can_be_set_where_it_is_set_wrongly(run_mce, news) -> None:
+    Path("mce.toml").write_text("[plugins.best-news]\nmin_change = 'much'\n")
+    result = run_mce("plugins", "info", "best-news", env=news)
+
+    assert result.returncode == Exit.OK
+    assert "much" in result.stdout
+
+
+def test_info_shows_the_fields_of_a_model_of_pydantic(run_mce, install) -> None:
+    code = """
+        from pydantic import BaseModel, Field
+        from model_checkpoint.hooks import hookimpl
+
+        class Config(BaseModel):
+            bucket: str
+            retries: int = Field(3, description="How often.")
+
+        @hookimpl
+        def on_run_start(context):
+            pass
+        """
+    site = install("model", code, 'hooks = ["on_run_start"]\n')
+    told = json.loads(run_mce("plugins", "info", "model", "--json", env={"PYTHONPATH": str(site)}).stdout)
+
+    assert [(each["key"], each["type"], each["default"], each["about"]) for each in told["settings"]] == [
+        ("bucket", "str", "required", ""),
+        ("retries", "int", "3", "How often."),
+    ]
+
+
+def test_info_of_a_disabled_plugin_imports_nothing_of_it(run_mce, install, mce) -> None:
+    site = install("loud", "print('imported')", 'hooks = ["on_run_start"]\n')
+    env = {"PYTHONPATH": str(site)}
+    run_mce("plugins", "disable", "loud", env=env)
+
+    assert "imported" not in run_mce("plugins", "info", "loud", env=env).stdout
+
+
+def test_many_of_a_kind_are_told_by_their_number(mce) -> None:
+    lines = mce("plugins", "list").output.splitlines()
+
+    assert re.search(r"cli .* \d+ commands$", next(line for line in lines if line.startswith("cli")))
+    assert max(map(len, lines)) < 120
+
+
+def test_what_is_disabled_and_not_installed_is_named_until_it_is_forgotten(run_mce, install, mce, mce_json) -> None:
+    site = install("gone", LISTENER, DECLARED)
+    run_mce("plugins", "disable", "gone", env={"PYTHONPATH": str(site)})
+    told = "gone: disabled, not installed: 'mce plugins enable gone' forgets it"
+
+    for command in (("plugins", "list"), ("plugins", "doctor"), ("doctor",)):
+        assert told in mce(*command).output
+    assert mce_json("plugins", "list")[-1]["name"] == "gone"
+    assert mce_json("plugins", "enable", "gone")["state"] == "forgotten"
+    assert "gone" not in mce("plugins", "list").output
+
+
+def test_doctor_counts_what_can_be_used_is_disabled_and_fails(mce) -> None:
+    mce("plugins", "disable", "memory")
+
+    assert re.search(r"^\d+ can be used, 1 is disabled, 0 cannot be used$", mce("plugins", "doctor").output, re.M)

@@ -86,3 +86,16 @@ def test_lost_records_are_written_anew_and_wait_to_be_confirmed(mce_json, ids) -
     assert mce_json("store", "info")["awaits_confirmation"] is True
     assert mce_json("store", "rebuild", "--confirm")["awaits_confirmation"] is False
     assert len(mce_json("ls")) == 4
+
+
+def test_what_an_unavailable_backend_stores_is_not_checked_and_no_problem(mce, mce_json, unavailable) -> None:
+    result = mce("verify")
+
+    assert result.exit_code == Exit.OK
+    assert "1 checkpoints are stored by 'safetensors', which is not available: not checked" in result.output
+    assert mce_json("verify")["unavailable"] == {"safetensors": 1}
+
+
+def test_of_files_that_are_there_nothing_more_is_said(mce, ids) -> None:
+    assert "4 checkpoints have their files (stat)" in mce("verify", "--depth", "stat").output
+    assert mce("verify", ids[0], "--depth", "stat").output == f"{ids[0]}: has its files (stat)\n"

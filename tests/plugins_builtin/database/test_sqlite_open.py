@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
+from model_checkpoint.database.sqlite import open_sqlite, sqlite_exists
 from model_checkpoint.database.sqlite_open import open_store
 from model_checkpoint.errors import (
     CheckpointEngineError,
@@ -295,3 +297,20 @@ def test_the_plugin_imports_no_sqlalchemy_and_opens_what_its_scheme_says() -> No
         "descriptor.open('sqlite:///:memory:').close()\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_whether_a_store_is_there_can_be_asked_without_making_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/e.db"
+    assert not sqlite_exists(url)
+    (tmp_path / "e.db").touch()
+    assert not sqlite_exists(url)
+    assert (tmp_path / "e.db").stat().st_size == 0
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+        other.commit()
+    assert not sqlite_exists(f"sqlite:///{tmp_path}/other.db")
+    open_sqlite(url).close()
+    assert sqlite_exists(url)
+    (tmp_path / "junk.db").write_bytes(b"junk" * 1000)
+    assert sqlite_exists(f"sqlite:///{tmp_path}/junk.db")  # opening it says what is wrong
+    assert sqlite_exists("sqlite:///:memory:")

@@ -8,6 +8,9 @@ from click.shell_completion import get_completion_class
 from model_checkpoint.cli.options import command
 from model_checkpoint.cli.output import print_json
 
+_COLONS = """
+COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # best:val_loss is one word
+"""
 _SHELLS = ("bash", "zsh", "fish")
 
 
@@ -24,6 +27,8 @@ def completion(context: click.Context, shell: str, as_json: bool) -> None:
     completer = get_completion_class(shell)
     assert completer is not None
     script = completer(context.find_root().command, {}, "mce", "_MCE_COMPLETE").source()
+    if shell == "bash":
+        script += _COLONS
     if as_json:
         print_json({"shell": shell, "script": script})
     else:

@@ -30,12 +30,12 @@ def demo(folder: Path, steps: int, save_every: int, kill_at: int | None, as_json
         raise MissingExtraError("the demo trains a PyTorch model, and", "torch")
     from model_checkpoint.cli.demo import train
 
-    place = Place(f"sqlite:///{folder.absolute()}/demo.db", str(folder / "checkpoints"))
+    place = Place(f"sqlite:///{folder.absolute()}/experiments.db", str(folder / "checkpoints"))
     with place.create() as kernel:
         outcome = train(kernel, steps=steps, save_every=save_every, kill_at=kill_at, tell=partial(say, err=as_json))
     if as_json:
         print_json(outcome)
         return
     say(f"weights {outcome.weights}, best by val_loss: {outcome.best}")
-    say(f"look around:  mce ls -C {folder} --database sqlite:///demo.db")
+    say(f"look around:  mce ls -C {folder}")
     say(f"stop one:     mce demo --folder {folder} --kill-at {steps // 2 + 1}, and go on without --kill-at")

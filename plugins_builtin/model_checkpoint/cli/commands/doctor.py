@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def doctor(context: click.Context, as_json: bool, place: Place) -> None:
     """Check versions, disk, file system, settings, plugins, database and store; exit with 1 where there is a problem.
 
-    Nothing is created, and of stored tensors nothing is read.
+    Every plugin is imported. Nothing is created, and of stored tensors nothing
+    is read.
     """
     findings = list(examine(place))
     if as_json:

@@ -10,6 +10,7 @@ from typing import IO
 
 import click
 
+from model_checkpoint.cli.completing import hook_names
 from model_checkpoint.cli.options import command, directory_option, group
 from model_checkpoint.cli.output import as_json as json_text
 from model_checkpoint.cli.output import print_json, print_table, readable, say
@@ -21,8 +22,13 @@ _SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 _STATS = ("plugin", "hook", "function", "calls", "errors", "timeouts", "skipped", "total", "p50", "p95", "max")
 
 
-@command("list", "mce hooks list", "mce hooks list --event after_checkpoint_save")
-@click.option("--event", metavar="EVENT", help="Only the hooks of this event or question.")
+@command(
+    "list",
+    "mce hooks list",
+    "mce hooks list --event after_checkpoint_save",
+    short_help="List the hooks of all plugins.",
+)
+@click.option("--event", metavar="EVENT", help="Only the hooks of this event or question.", shell_complete=hook_names)
 @directory_option
 def list_(event: str | None, as_json: bool) -> None:
     """List the hooks of all plugins, event by event.
@@ -61,6 +67,7 @@ def _band(priority: int) -> str:
     "stats",
     "mce hooks stats train.py --epochs 3",
     "mce hooks stats -o stats.json --json train.py",
+    short_help="Run a script; show what each hook did and cost.",
     context_settings=_SCRIPT,
 )
 @click.option("-o", "--output", type=click.File("w"), help="Write there instead of to the standard error; - is stdout.")
@@ -91,13 +98,17 @@ def _show_stats(counts: Counts, output: IO[str] | None, as_json: bool) -> None:
         for line in lines
         if line.calls or line.errors or line.timeouts or line.skipped
     ]  # fmt: skip
-    print_table(_STATS, rows, right=_STATS[3:], file=out)
+    if rows:
+        print_table(_STATS, rows, right=_STATS[3:], file=out)
+    else:
+        click.echo("no hook was called", file=out)
 
 
 @command(
     "trace",
     "mce hooks trace train.py --epochs 1",
     "mce hooks trace --event after_checkpoint_save train.py",
+    short_help="Run a script; show every event and call of a hook.",
     context_settings=_SCRIPT,
 )
 @click.option("-o", "--output", type=click.File("w"), help="Write there instead of to the standard error; - is stdout.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,46 +14,78 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model_checkpoint.cli import notices
 from model_checkpoint.cli.candidate import as_if_installed
+from model_checkpoint.cli.completing import plugins as plugin_names
 from model_checkpoint.cli.failures import Exit, Failure
+from model_checkpoint.cli.in_force import stands
 from model_checkpoint.cli.options import command, directory_option, epilog
 from model_checkpoint.cli.output import print_fields, print_json, print_table, say
+from model_checkpoint.cli.schemas import options_of
 from model_checkpoint.kernel import Kernel
 
 if TYPE_CHECKING:
     PluginInfo = Any
 
 _NEW = "model_checkpoint.cli.scaffold.command"
+_LISTED = 3
+"""How many of one kind that a plugin provides are listed by their names."""
 USABLE = ("registered", "active")
 WISHED = ("disabled", "deactivated")
 
 
-@command("list", "mce plugins list", "mce plugins list --json")
+@command("list", "mce plugins list", "mce plugins list --json", short_help="List all plugins and how they stand.")
 @directory_option
 def list_(as_json: bool) -> None:
     """List all plugins and how they stand. One that is 'registered' is imported when it is first needed."""
     with Kernel.prepare() as kernel:
         infos = kernel.plugins.list()
+        gone = kernel.plugins.left_disabled()
     if as_json:
-        print_json(infos)
+        left = [{"name": name, "origin": "", "state": "disabled", "error": _left(name)} for name in gone]
+        print_json([*infos, *left])
         return
     print_table(
         ("plugin", "version", "from", "state", "provides"),
-        [(each.name, each.version, each.origin, each.state, ", ".join(each.provides)) for each in infos],
+        [(each.name, each.version, each.origin, each.state, _folded(each.provides)) for each in infos],
     )
+    for name in gone:
+        say(_left(name))
     if broken := [each.name for each in infos if each.state not in (*USABLE, *WISHED)]:
         say(f"{len(broken)} cannot be used: 'mce plugins doctor' says why")
 
 
-@command("info", "mce plugins info vault", "mce plugins info vault --json")
-@click.argument("name")
+def _folded(provides: Sequence[str]) -> str:
+    """Return what a plugin provides in a few words: ``14 commands`` where there are many of a kind."""
+    kinds: dict[str, list[str]] = {}
+    for each in provides:
+        kinds.setdefault(each.partition(":")[0], []).append(each)
+    shown = ([f"{len(own)} {kind}s"] if len(own) > _LISTED else own for kind, own in kinds.items())
+    return ", ".join(itertools.chain.from_iterable(shown))
+
+
+def _left(name: str) -> str:
+    return f"{name}: disabled, not installed: 'mce plugins enable {name}' forgets it"
+
+
+@command(
+    "info",
+    "mce plugins info vault",
+    "mce plugins info vault --json",
+    short_help="Show everything that is known of a plugin.",
+)
+@click.argument("name", shell_complete=plugin_names)
 @directory_option
 def info(name: str, as_json: bool) -> None:
-    """Show everything that is known of the plugin NAME."""
+    """Show everything that is known of the plugin NAME, and what can be set for it in [plugins.NAME].
+
+    It is imported, for its own Config says what that is.
+    """
     with Kernel.prepare() as kernel:
         found = _known(kernel, name)
+        options = list(options_of(kernel, name))
     if as_json:
-        print_json(found)
+        print_json({**{each.name: getattr(found, each.name) for each in fields(found)}, "settings": options})
         return
     rows = {
         "plugin": found.name,
@@ -66,10 +100,16 @@ def info(name: str, as_json: bool) -> None:
         "requires": ", ".join(found.requires),
     }
     print_fields([*((key, value) for key, value in rows.items() if value), *(("note", note) for note in found.notes)])
+    if options:
+        say()
+        print_table(
+            ("setting", "type", "default", "in force", "where", "what it is"),
+            [(each.key, each.type, each.default, each.value, each.where, each.about) for each in options],
+        )
 
 
-@command("enable", "mce plugins enable s3")
-@click.argument("name")
+@command("enable", "mce plugins enable s3", short_help="Let a plugin load again.")
+@click.argument("name", shell_complete=plugin_names)
 @directory_option
 @click.pass_context
 def enable(context: click.Context, name: str, as_json: bool) -> None:
@@ -79,18 +119,19 @@ def enable(context: click.Context, name: str, as_json: bool) -> None:
             _known(kernel, name)
         found = kernel.plugins.enable(name)
     if found is None:
-        say(f"{name} is not installed; it is no longer kept disabled")
+        told = f"{name} is not installed; it is no longer kept disabled"
+        print_json({"name": name, "state": "forgotten", "error": told}) if as_json else say(told)
         context.exit(Exit.OK)
     usable = found.state in USABLE
     if as_json:
         print_json(found)
     else:
-        say(f"{name} is enabled" if usable else f"{name} is {found.state} all the same: {found.error}")
+        say(f"{name} is enabled" if usable else f"{name} {stands(found.state)} all the same: {found.error}")
     context.exit(Exit.OK if usable else Exit.PROBLEM)
 
 
-@command("disable", "mce plugins disable s3 --reason 'the bucket has moved'")
-@click.argument("name")
+@command("disable", "mce plugins disable s3 --reason 'the bucket has moved'", short_help="Keep a plugin from loading.")
+@click.argument("name", shell_complete=plugin_names)
 @click.option("--reason", default="", help="Kept, and shown to whoever asks.")
 @directory_option
 def disable(name: str, reason: str, as_json: bool) -> None:
@@ -107,7 +148,7 @@ def disable(name: str, reason: str, as_json: bool) -> None:
         say(f"{name} is disabled: 'mce plugins enable {name}' takes that back")
 
 
-@command("doctor", "mce plugins doctor")
+@command("doctor", "mce plugins doctor", short_help="Import every plugin, and show those that fail.")
 @directory_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
@@ -115,26 +156,34 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     Exits with 1 where there are any. One that is disabled is no problem.
     """
-    with Kernel.prepare() as kernel:
+    with notices.held_back(), Kernel.prepare() as kernel:
         for each in kernel.plugins.list():
             if each.state == "registered":
                 kernel.plugins.activate(each.name)
-        infos = kernel.plugins.list()
+        infos, gone = kernel.plugins.list(), kernel.plugins.left_disabled()
     broken = [each for each in infos if each.state not in (*USABLE, *WISHED)]
     if as_json:
         print_json({"unusable": broken, "plugins": len(infos)})
     else:
         for each in infos:
             if each.state not in USABLE:
-                say(f"{each.name} {each.version} is {each.state}: {each.error}")
+                say(f"{each.name} {each.version} {stands(each.state)}: {each.error}")
             for note in each.notes:
                 say(f"{each.name}: note: {note}")
-        say(f"{len(broken)} of {len(infos)} plugins cannot be used")
+        for name in gone:
+            say(_left(name))
+        usable, off = (sum(each.state in states for each in infos) for states in (USABLE, WISHED))
+        say(f"{usable} can be used, {off} {'is' if off == 1 else 'are'} disabled, {len(broken)} cannot be used")
     context.exit(Exit.PROBLEM if broken else Exit.OK)
 
 
-@command("check", "mce plugins check .", "mce plugins check vault")
-@click.argument("path_or_name")
+@command(
+    "check",
+    "mce plugins check .",
+    "mce plugins check vault",
+    short_help="Compare what a plugin declares with what it does.",
+)
+@click.argument("path_or_name", shell_complete=plugin_names)
 @click.pass_context
 def check(context: click.Context, path_or_name: str, as_json: bool) -> None:
     """Check a plugin: by its name one that is installed, by its folder a project that is not yet.
@@ -160,7 +209,7 @@ def check(context: click.Context, path_or_name: str, as_json: bool) -> None:
                 say(f"{found.name}: {problem}")
             if not problems:
                 hooks = f", hooks {', '.join(found.hooks)}" if found.hooks else ""
-                say(f"{found.name}: as it says: provides {', '.join(found.provides) or 'nothing'}{hooks}")
+                say(f"{found.name} does what it declares: provides {', '.join(found.provides) or 'nothing'}{hooks}")
     context.exit(Exit.OK if good else Exit.PROBLEM)
 
 
@@ -168,12 +217,12 @@ def _checked(names: list[str]) -> Iterator[tuple[PluginInfo, list[str]]]:
     """Yield each plugin as it stands once it was started, and what is not as it says."""
     with tempfile.TemporaryDirectory(prefix="mce-check-") as folder:
         kernel = Kernel.open("sqlite:///:memory:", checkpoint_dir=folder, storage_backend="memory", quiet=True)
-        with kernel:
+        with kernel, notices.held_back():
             for name in names:
                 if _known(kernel, name).state == "registered":
                     kernel.plugins.activate(name)
                 found = _known(kernel, name)
-                problems = [] if found.state == "active" else [f"it is {found.state}: {found.error}"]
+                problems = [] if found.state == "active" else [f"it {stands(found.state)}: {found.error}"]
                 if not found.has_manifest:
                     problems.append("there is no [plugin." + name + "] in a plugin.toml: it is imported at every start")
                 yield found, [*problems, *found.notes]

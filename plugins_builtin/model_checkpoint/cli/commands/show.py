@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from model_checkpoint.cli.completing import checkpoints, metrics, runs
 from model_checkpoint.cli.options import command, place_options
 from model_checkpoint.cli.output import as_json as json_text
 from model_checkpoint.cli.output import moment, number, print_fields, print_json, say, size
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @command("show", "mce show latest", "mce show best:val_loss --json", "mce show digits-7-e0004-s000350-3f")
-@click.argument("which")
+@click.argument("which", shell_complete=checkpoints)
 @place_options
 def show(which: str, as_json: bool, place: Place) -> None:
     """Show everything that is known of the checkpoint WHICH: an id, an alias, 'latest', 'best:METRIC' or 'tag:TAG'."""
@@ -35,9 +36,9 @@ def show(which: str, as_json: bool, place: Place) -> None:
 @command(
     "best", "mce best", "mce best --metric val_accuracy --all-runs", "mce best --metric zeta --mode max --run digits-7"
 )
-@click.option("--metric", default="val_loss", show_default=True, help="What to rank by.")
+@click.option("--metric", default="val_loss", show_default=True, help="What to rank by.", shell_complete=metrics)
 @click.option("--mode", type=click.Choice(["min", "max"]), help="Which is better; read from the name unless told.")
-@click.option("--run", "run_name", metavar="RUN", help="Of which run; the newest one unless told.")
+@click.option("--run", "run_name", metavar="RUN", help="Of which run; the newest one unless told.", shell_complete=runs)
 @click.option("--all-runs", is_flag=True, help="Of all runs together.")
 @place_options
 def best(metric: str, mode: str | None, run_name: str | None, all_runs: bool, as_json: bool, place: Place) -> None:
@@ -76,7 +77,7 @@ def _fields(record: CheckpointRecord) -> Iterator[tuple[str, object]]:
     for name, value in (("epoch", record.epoch), ("step", record.step), ("parent", record.parent_id)):
         if value is not None:
             yield name, value
-    yield "size", f"{size(record.nbytes)}, of which {size(record.nbytes_written)} were written"
+    yield "size", f"{size(record.nbytes)} ({size(record.nbytes_written)} written)"
     yield "stored", f"{record.backend}, SHA-256 {record.digest}"
     yield "state", f"DAMAGED: {record.damage}" if record.damage else "no damage is known"
     for name, measured in record.metrics.items():

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from model_checkpoint.cli.place import Place
 
 
-@command("info", "mce store info", "mce store info -C /data/training --json")
+@command(
+    "info",
+    "mce store info",
+    "mce store info -C /data/training --json",
+    short_help="Show what each storage backend holds.",
+)
 @place_options
 def info(as_json: bool, place: Place) -> None:
     """Show what each storage backend holds, and what it takes on disk."""
@@ -55,7 +60,12 @@ def info(as_json: bool, place: Place) -> None:
         say("records were rebuilt: look at them, then say 'mce store rebuild --confirm'")
 
 
-@command("rebuild", "mce store rebuild", "mce store rebuild --confirm")
+@command(
+    "rebuild",
+    "mce store rebuild",
+    "mce store rebuild --confirm",
+    short_help="Record anew what is stored and not recorded.",
+)
 @click.option("--confirm", is_flag=True, help="Say that the records are what they should be: policies may drop again.")
 @place_options
 @click.pass_context

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from model_checkpoint.cli.completing import checkpoints
 from model_checkpoint.cli.failures import Exit
 from model_checkpoint.cli.options import command, place_options
 from model_checkpoint.cli.output import print_json, readable, say, size
@@ -43,7 +44,7 @@ class _Progress:
 
 
 @command("verify", "mce verify", "mce verify best:val_loss", "mce verify --depth fast --subset 2/7")
-@click.argument("which", required=False)
+@click.argument("which", required=False, shell_complete=checkpoints)
 @click.option(
     "--depth",
     type=click.Choice(DEPTHS),
@@ -83,7 +84,8 @@ def _one(kernel: Kernel, which: str, depth: str, as_json: bool) -> bool:
     if as_json:
         print_json(report)
     elif report.ok:
-        say(f"{report.checkpoint_id}: whole ({depth}), {size(report.nbytes_read)} read")
+        told = f"has its files ({depth})" if depth == "stat" else f"whole ({depth}), {size(report.nbytes_read)} read"
+        say(f"{report.checkpoint_id}: {told}")
     else:
         _tell_damage(report.checkpoint_id, report.bad_parts)
     return report.ok
@@ -99,6 +101,7 @@ def _all(kernel: Kernel, depth: str, subset: str | None, as_json: bool) -> bool:
                 "damaged": report.damaged,
                 "missing": report.missing,
                 "unrecorded": report.unrecorded,
+                "unavailable": report.unavailable,
             }
         )
         return report.ok
@@ -108,12 +111,18 @@ def _all(kernel: Kernel, depth: str, subset: str | None, as_json: bool) -> bool:
         say(f"{checkpoint_id}: recorded, and not stored")
     for checkpoint_id in report.unrecorded:
         say(f"{checkpoint_id}: stored, and not recorded: 'mce store rebuild' records it")
+    for backend, count in report.unavailable.items():
+        say(f"{count} checkpoints are stored by {backend!r}, which is not available: not checked")
     part = f" of part {subset}" if subset else ""
     say(
-        f"{len(report.verified)} checkpoints{part} are whole ({depth}), {len(report.damaged)} damaged,"
+        f"{len(report.verified)} checkpoints{part} {_sound(depth)}, {len(report.damaged)} damaged,"
         f" {len(report.missing)} missing, {len(report.unrecorded)} not recorded"
     )
     return report.ok
+
+
+def _sound(depth: str) -> str:
+    return f"have their files ({depth})" if depth == "stat" else f"are whole ({depth})"
 
 
 def _tell_damage(checkpoint_id: str, parts: tuple[str, ...]) -> None:

@@ -131,7 +131,7 @@ class _Compiler:
         return or_(*tests)
 
     def _match(self, field: Field, pattern: str, ignore_case: bool) -> ColumnElement[bool]:
-        if self._is_number(field):
+        if self._is_number(field, Kind.TAGS):
             raise self._fault(field.position, f"{_shown(field)} is a number; like compares text")
         return self._test(field, False, lambda subject: self._like(subject, pattern, ignore_case))
 
@@ -170,21 +170,22 @@ class _Compiler:
             case _:
                 assert_never(field.kind)
 
-    def _is_number(self, field: Field) -> bool:
+    def _is_number(self, field: Field, likely: Kind) -> bool:
         if field.kind is Kind.ATTRIBUTES:
-            self._attribute(field)
+            self._attribute(field, likely)
             return field.name in _NUMBERS
         return field.kind is Kind.METRICS
 
-    def _attribute(self, field: Field) -> ColumnElement[object]:
+    def _attribute(self, field: Field, likely: Kind = Kind.METRICS) -> ColumnElement[object]:
+        """Return the column of a bare name; one that is not known was `likely` meant for a field of another kind."""
         column = _NUMBERS.get(field.name)
         column = _TEXTS.get(field.name) if column is None else column
         if column is None:
             known = sorted([*_NUMBERS, *_TEXTS])
-            near = get_close_matches(field.name, known, n=1)
+            near = get_close_matches(field.name, _TEXTS if likely is Kind.TAGS else known, n=1)
             raise self._fault(
                 field.position,
-                f"there is no field of that name{f'; did you mean {near[0]}?' if near else '.'} Fields:"
+                f"there is no field of that name; did you mean {near[0] if near else f'{likely}.{field.name}'}? Fields:"
                 f" {', '.join(known)}, metrics.NAME, tags.NAME, params.NAME",
             )
         return column
@@ -196,7 +197,7 @@ class _Compiler:
             if isinstance(given, bool):
                 return _text(str(given).lower())
             return _text(given) if isinstance(given, str) else _number(given)
-        if self._is_number(field):
+        if self._is_number(field, Kind.TAGS if isinstance(given, str) else Kind.METRICS):
             if isinstance(given, str) and field.name == "created_at" and field.kind is Kind.ATTRIBUTES:
                 return _number(self._seconds(given, value.position))
             if isinstance(given, (str, bool)):
