@@ -6,13 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.errors import ConfigurationError, SecretNotFoundError
 
 MASK = "***"
-
-
-class SecretNotFoundError(ConfigurationError, LookupError):
-    """A secret that is not where its reference says."""
 
 
 class Secret:

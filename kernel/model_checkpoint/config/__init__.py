@@ -1,7 +1,6 @@
 """Settings: a typed, frozen snapshot, read once per operation."""
 
 from model_checkpoint.config.load import Loaded, load
-from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import DatabaseConfig, HooksConfig, KernelConfig, Section, StorageConfig
 from model_checkpoint.config.sections import check_section
 from model_checkpoint.config.show import Row, show
@@ -10,7 +9,6 @@ from model_checkpoint.config.swap import ConfigSwap, Participant
 from model_checkpoint.config.watch import ConfigWatcher
 
 __all__ = [
-    "ConfigProblems",
     "ConfigSources",
     "ConfigSwap",
     "ConfigWatcher",

@@ -25,9 +25,9 @@ from model_checkpoint.config.keys import (
     plant,
     undotted,
 )
-from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import KernelConfig, Section
 from model_checkpoint.config.sources import ConfigSources
+from model_checkpoint.errors import ConfigProblems
 
 _SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
 _DIRECTORY = ("storage", "checkpoint_dir")

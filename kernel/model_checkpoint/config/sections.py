@@ -10,8 +10,7 @@ from model_checkpoint.common.secrets import MASK
 from model_checkpoint.config.check import Unfit, describe, split
 from model_checkpoint.config.keys import dotted, nearest, undotted
 from model_checkpoint.config.masks import shown
-from model_checkpoint.config.problems import ConfigProblems
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.errors import ConfigProblems, ConfigurationError
 
 
 def check_section(schema: type, raw: Mapping[str, object], where: str) -> object:

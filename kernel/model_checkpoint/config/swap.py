@@ -17,9 +17,8 @@ from typing import Any, NoReturn, Protocol
 
 from model_checkpoint.config.keys import PLUGINS, Key, dotted, known, leaves, on_one_way, undotted
 from model_checkpoint.config.load import Loaded, changed
-from model_checkpoint.config.problems import ConfigProblems
 from model_checkpoint.config.schema import KernelConfig
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.errors import ConfigProblems, ConfigurationError
 from model_checkpoint.hooks.events import HookEvent
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,8 @@ Messages say what happened, to what, what was found, and what to do; several pro
     ├── ConfigurationError (ValueError)
     │   ├── UnknownBackendError (LookupError)       no storage backend of that name
     │   ├── UnknownSchemeError (LookupError)        no record store for that URL scheme
+    │   ├── ConfigProblems                          settings that cannot be used; all that is wrong at once
+    │   ├── SecretNotFoundError (LookupError)       a secret that is not where its reference says
     │   └── InvalidNameError                        a name, id or tag that cannot be used as one
     ├── KernelError (RuntimeError)
     │   ├── NoKernelError                           something needs an open kernel and there is none
@@ -68,12 +70,14 @@ from model_checkpoint.errors.checkpoint import (
 )
 from model_checkpoint.errors.configuration import (
     AmbiguousKernelError,
+    ConfigProblems,
     ConfigurationError,
     InvalidNameError,
     KernelClosedError,
     KernelError,
     NoKernelError,
     RunInUseError,
+    SecretNotFoundError,
     UnknownBackendError,
     UnknownSchemeError,
 )
@@ -113,6 +117,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointExistsError",
     "CheckpointNotFoundError",
+    "ConfigProblems",
     "ConfigurationError",
     "ContextFieldError",
     "HookError",
@@ -141,6 +146,7 @@ __all__ = [
     "RecordStoreError",
     "RunInUseError",
     "SchemaVersionError",
+    "SecretNotFoundError",
     "StaleGenerationError",
     "StateDecodeError",
     "StateMismatchError",

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model_checkpoint.errors.base import CheckpointEngineError
+from model_checkpoint.errors.base import CheckpointEngineError, bullet_list
 
 
 class ConfigurationError(CheckpointEngineError, ValueError):
     """A setting or argument that cannot be used."""
+
+
+class ConfigProblems(ConfigurationError):
+    """A configuration that cannot be used. ``problems`` holds a sentence about each thing that is wrong with it."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        one = self.problems[0] if len(self.problems) == 1 else None
+        super().__init__(one or f"the configuration has {len(self.problems)} problems:{bullet_list(self.problems)}")
+
+
+class SecretNotFoundError(ConfigurationError, LookupError):
+    """A secret that is not where its reference says."""
 
 
 def _offer(name: str, known: Iterable[str]) -> str:

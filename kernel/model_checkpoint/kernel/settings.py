@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from model_checkpoint.common.clock import Stopwatch
 from model_checkpoint.config import (
-    ConfigProblems,
     ConfigSources,
     ConfigSwap,
     ConfigWatcher,
@@ -23,7 +22,7 @@ from model_checkpoint.config import (
     show,
 )
 from model_checkpoint.config.keys import dotted, in_a_variable
-from model_checkpoint.errors import ConfigurationError, OperationVetoed
+from model_checkpoint.errors import ConfigProblems, ConfigurationError, OperationVetoed
 from model_checkpoint.hooks import HookEvent
 from model_checkpoint.plugins import PluginState, call_optional
 

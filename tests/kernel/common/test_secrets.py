@@ -11,8 +11,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from model_checkpoint.common.secrets import Secret, SecretNotFoundError
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.common.secrets import Secret
+from model_checkpoint.errors import ConfigurationError, SecretNotFoundError
 
 
 def test_a_secret_is_read_where_its_reference_says_each_time_anew(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model_checkpoint.config import ConfigProblems, ConfigSources, load
+from model_checkpoint.config import ConfigSources, load
+from model_checkpoint.errors import ConfigProblems
 
 
 def config(**environ: str):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from model_checkpoint.config import ConfigProblems
+from model_checkpoint.errors import ConfigProblems
 
 
 def test_sections_at_the_top_hold_in_every_environment(folder) -> None:

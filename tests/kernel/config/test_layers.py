@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_checkpoint.config import ConfigProblems, ConfigSources, load
+from model_checkpoint.config import ConfigSources, load
+from model_checkpoint.errors import ConfigProblems
 
 FILES = ("machine", "user", "project", "secrets")
 ORDER = (*FILES, "environment", "arguments", "enforced")

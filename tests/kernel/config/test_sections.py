@@ -10,8 +10,8 @@ import pydantic
 import pytest
 
 from model_checkpoint.common.secrets import Secret
-from model_checkpoint.config import ConfigProblems, Section, check_section
-from model_checkpoint.errors import ConfigurationError
+from model_checkpoint.config import Section, check_section
+from model_checkpoint.errors import ConfigProblems, ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

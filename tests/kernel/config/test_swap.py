@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model_checkpoint.config import ConfigProblems, ConfigSwap, KernelConfig, Participant
-from model_checkpoint.errors import ConfigurationError, OperationVetoed
+from model_checkpoint.config import ConfigSwap, KernelConfig, Participant
+from model_checkpoint.errors import ConfigProblems, ConfigurationError, OperationVetoed
 from model_checkpoint.hooks import HookEvent, HookManager, Veto
 
 

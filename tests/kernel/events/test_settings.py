@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from event_log import Log, anything, positive, watcher
-from model_checkpoint.config import ConfigProblems
+from model_checkpoint.errors import ConfigProblems
 from model_checkpoint.hooks.contexts import Context
 from model_checkpoint.kernel import Kernel
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from model_checkpoint.config import ConfigProblems
-from model_checkpoint.errors import KernelError, PluginError, PluginLoadError
+from model_checkpoint.errors import ConfigProblems, KernelError, PluginError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
 from model_checkpoint.kernel import Kernel
 from model_checkpoint.plugins import PluginSet, PluginState, PluginStates, Policy, discover
