@@ -7,6 +7,8 @@ Such a skip gives a reason that begins with ``missing:``. Any other skip is a sk
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,10 @@ IN_FULL = os.environ.get("MCE_FULL") == "1"
 MISSING = "missing:"
 AREA_BUDGET_S = 120.0
 """Seconds of tests that one folder may take in CI before its line says so; it fails nothing."""
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # whoever starts us in the background of a shell has us ignore it, and our children too: they test Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _quick = settings(max_examples=25, deadline=None, derandomize=IN_CI, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _quick)
