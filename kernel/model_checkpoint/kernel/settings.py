@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from model_checkpoint.common.clock import Stopwatch
+from model_checkpoint.common.secrets import MASK, Secret, is_reference
 from model_checkpoint.config import (
     ConfigSources,
     ConfigSwap,
@@ -180,5 +181,29 @@ def _reload(kernel: Kernel) -> None:
 
 
 def show_config(kernel: Kernel) -> list[Row]:
-    """Return for every setting: key, value with secrets masked, layer, where it was set, when a change counts."""
-    return show(kernel.settings.loaded)
+    """Return for every setting: key, value with secrets masked, layer, where it was set, when a change counts.
+
+    Plugins that have a section are activated, for only they know which of their settings are secrets.
+    """
+    secrets = {key for plugin in kernel.plugins.known() for key in _secret_keys(kernel, plugin)}
+    return [
+        row._replace(value=MASK) if row.key in secrets and not is_reference(row.value) else row
+        for row in show(kernel.settings.loaded)
+    ]
+
+
+def _secret_keys(kernel: Kernel, plugin: Plugin) -> list[str]:
+    if _written(kernel.config, plugin) is None:
+        return []
+    kernel.plugins.activate(plugin.name)
+    schema = getattr(plugin.obj, "Config", None)
+    try:
+        hints = get_type_hints(schema) if isinstance(schema, type) else {}
+    except (NameError, TypeError):  # hints that name nothing: its section could not be checked either
+        return []
+    names = [name for name, hint in hints.items() if Secret in (hint, *get_args(hint))]
+    return [
+        dotted(("plugins", spelled, name))
+        for name in names
+        for spelled in (plugin.section, in_a_variable(plugin.section))
+    ]

@@ -11,7 +11,7 @@ import pytest
 
 from model_checkpoint.errors import ConfigProblems, KernelError, PluginError, PluginLoadError
 from model_checkpoint.hooks import HookEvent, HookManager
-from model_checkpoint.kernel import Kernel
+from model_checkpoint.kernel import Kernel, show_config
 from model_checkpoint.plugins import PluginSet, PluginState, PluginStates, Policy, discover
 
 Install = Callable[..., None]
@@ -154,3 +154,28 @@ def test_reconfigure_may_leave_out_either_argument_and_take_no_other(tmp_path: P
         with pytest.raises(ConfigProblems, match="its reconfigure takes old, new and nothing else"):
             kernel.settings.update({"plugins.wrong.path": "x"})
         assert kernel.config.generation == 1
+
+
+def test_a_secret_is_masked_wherever_it_was_written_and_whatever_it_is_called(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+        from dataclasses import dataclass
+        from model_checkpoint.common.secrets import Secret
+        from model_checkpoint.hooks import hookimpl
+
+        @dataclass(frozen=True)
+        class Config:
+            webhook: Secret | None = None
+            room: str = ""
+
+        @hookimpl
+        def on_run_end(): ...
+    """
+    install("mce-a", {"a": "mce_a"}, manifest="[plugin.a]\nhooks=['on_run_end']", mce_a=source)
+    (tmp_path / "mce.toml").write_text("[plugins.a]\nwebhook = 'https://LEAK'\nroom = 'lab'\n")
+    monkeypatch.chdir(tmp_path)
+    rows = {row.key: row.value for row in show_config(Kernel.prepare(quiet=True))}
+    assert (rows["plugins.a.webhook"], rows["plugins.a.room"]) == ("***", "lab")
+    (tmp_path / "mce.toml").write_text("[plugins.a]\nwebhook = 'env:HOOK'\n")
+    assert {row.key: row.value for row in show_config(Kernel.prepare(quiet=True))}["plugins.a.webhook"] == "env:HOOK"
