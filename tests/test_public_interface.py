@@ -69,7 +69,8 @@ def test_the_loop_of_the_mission_runs_as_written() -> None:
     opened = torch.load(manager.get_checkpoint_path(best_model.id), weights_only=True)
     assert opened["epoch"] == 1
     assert torch.equal(opened["model_state_dict"]["weight"], model.weight)
-    assert set(opened["optimizer_state_dict"]) >= {"state", "param_groups"}
+    assert set(opened["optimizer_state_dict"]) == {"state", "param_groups", "parameters"}  # torch heeds the first two
+    optimizer.load_state_dict(opened["optimizer_state_dict"])
     manager.close()
 
 
@@ -142,7 +143,7 @@ def test_the_kernel_is_driven_from_a_script(capsys: pytest.CaptureFixture[str]) 
         found = kernel.query("metrics.val_loss < 0.2 and tags.stage = 'dev' order by step desc")
         for record in found:
             print(record.id, record.metrics["val_loss"])
-        assert [info.name for info in kernel.plugins.list() if info.error] == []
+        assert [info.name for info in kernel.plugins.list() if info.state not in ("active", "registered")] == []
         assert kernel.config.storage.verify == "fast"
         assert kernel.hook.on_system_start is not None
         kernel.fire(HookEvent.ON_METRIC_THRESHOLD, metric_name="x", value=1.0)

@@ -34,6 +34,6 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(tmp_path: Path, how: 
     train(tmp_path / "calm", kind=how)
     assert train(tmp_path / "killed", kill_at=15, kind=how) == -signal.SIGKILL
     assert train(tmp_path / "killed", kind=how) == 0
-    calm, killed = (torch.load(tmp_path / name / "end.pt") for name in ("calm", "killed"))
+    calm, killed = (torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("calm", "killed"))
     assert (calm["step"], calm["losses"]) == (killed["step"], killed["losses"])
     assert all(torch.equal(calm["weights"][name], killed["weights"][name]) for name in calm["weights"])

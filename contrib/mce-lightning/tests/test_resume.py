@@ -37,6 +37,6 @@ def test_a_killed_fit_ends_as_if_nothing_had_happened(tmp_path: Path, kill_at: i
     assert train(tmp_path / "killed", kill_at=kill_at, every=every, loader=loader) == -signal.SIGKILL
     assert not (tmp_path / "killed" / "end.pt").exists()
     assert train(tmp_path / "killed", resume=True, every=every, loader=loader) == 0
-    whole, resumed = (torch.load(tmp_path / name / "end.pt") for name in ("whole", "killed"))
+    whole, resumed = (torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("whole", "killed"))
     assert whole["step"] == resumed["step"] == 24
     assert all(torch.equal(whole["weights"][key], resumed["weights"][key]) for key in whole["weights"])

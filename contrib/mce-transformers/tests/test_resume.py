@@ -32,7 +32,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(tmp_path: Path, kind:
     train(tmp_path / "calm", kind=kind)
     assert train(tmp_path / "killed", kill_at=17, kind=kind) == -signal.SIGKILL  # in the middle of the second epoch
     assert train(tmp_path / "killed", kind=kind) == 0
-    calm, killed = (torch.load(tmp_path / name / "end.pt") for name in ("calm", "killed"))
+    calm, killed = (torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("calm", "killed"))
     assert calm["history"] == killed["history"]
     assert all(torch.equal(calm["weights"][name], killed["weights"][name]) for name in calm["weights"])
     for index, moments in calm["optimizer"].items():

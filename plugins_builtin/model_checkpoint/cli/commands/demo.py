@@ -14,7 +14,7 @@ from model_checkpoint.cli.place import Place
 from model_checkpoint.errors import MissingExtraError
 
 
-@command("demo", "mce demo", "mce demo --kill-at 1100", "mce demo --folder /tmp/demo --steps 500 --json")
+@command("demo", "mce demo", "mce demo --kill-at 1100", "mce demo --folder demo --steps 500 --json")
 @click.option("--folder", default="mce-demo", show_default=True, metavar="DIR",
               type=click.Path(file_okay=False, path_type=Path), help="Where its store goes.")  # fmt: skip
 @click.option("--steps", default=2000, show_default=True, type=click.IntRange(min=1), help="How long to train.")
